@@ -1,0 +1,1 @@
+"""What the tests share: the kernel's settings, containerd pods, programs that crash."""
