@@ -1,0 +1,148 @@
+"""What dumps a store holds: namespaces and their dumps with their records.
+
+Not here: a dump's contents (archive), whose they are to read (the API), and removing them (removal).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+
+from coredump_guard import record, store
+from coredump_guard.record import Record
+from coredump_shim import beneath
+
+log = logging.getLogger(__name__)
+
+CACHE_BYTES = 32 << 20
+"""How much text of info.json files the records kept in memory may come from."""
+MAX_COMPLAINTS = 10_000
+
+
+@dataclass(frozen=True)
+class Dump:
+    """One dump of a store. Where it lies says whose it is; what its record says of that is not trusted."""
+
+    namespace: str
+    poduid: str
+    container: str
+    id: str
+    path: str
+    """Absolute path of its directory."""
+    record: Record
+
+
+class Catalog:
+    """The dumps below a store's root. Records are remembered, since a dump never changes once it is shown."""
+
+    def __init__(self, root: str):
+        self.root = os.path.abspath(root)
+        self._records = _Records(CACHE_BYTES)
+
+    def namespaces(self) -> list[str]:
+        """Return the namespaces that have a directory in the store, sorted.
+
+        Raises OSError if the store does not answer.
+        """
+        with beneath.directory(self.root) as root:
+            return [name for name in beneath.subdirectories(root) if store.is_namespace(name)]
+
+    def dumps(self, namespace: str, poduid: str | None = None) -> list[Dump]:
+        """Return the dumps of a namespace, or of one pod in it, sorted by id and so by the time of the crash.
+
+        Raises OSError if the store does not answer; names that nothing can have give an empty list.
+        """
+        if not store.is_namespace(namespace) or not (poduid is None or store.is_poduid(poduid)):
+            return []
+        with beneath.directory(self.root) as root:
+            return sorted(self._namespace(root, namespace, poduid), key=attrgetter("id"))
+
+    def _namespace(self, root: int, namespace: str, poduid: str | None) -> Iterator[Dump]:
+        for uid in _children(root, namespace) if poduid is None else [poduid]:
+            if not store.is_poduid(uid):
+                continue
+            for container in _children(root, namespace, uid):
+                if store.is_container(container):
+                    yield from self._container(root, (namespace, uid, container))
+
+    def _container(self, root: int, place: tuple[str, str, str]) -> Iterator[Dump]:
+        try:
+            with beneath.directory(root, *place) as fd:
+                for name in filter(store.is_dump_id, beneath.subdirectories(fd)):
+                    path = "/".join((self.root, *place, name))
+                    found = self._records.get(fd, name, path)
+                    if found is not None:
+                        yield Dump(*place, id=name, path=path, record=found)
+        except OSError as error:
+            if error.errno not in beneath.ABSENT:
+                raise
+
+
+class _Records:
+    """Records by the path of their dump, the least recently used forgotten first; safe between threads."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._size = 0
+        self._known: OrderedDict[str, tuple[Record, int]] = OrderedDict()
+        self._complained: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, container_fd: int, name: str, path: str) -> Record | None:
+        """Return the record of the dump `name`; None, and one line in the log, where it has none."""
+        with self._lock:
+            if path in self._known:
+                self._known.move_to_end(path)
+                return self._known[path][0]
+        try:
+            with beneath.directory(container_fd, name) as fd:
+                text = beneath.read(fd, store.INFO, record.MAX_BYTES + 1)
+            found = _record(text, name)
+        except record.RecordError as error:
+            self._complain(path, str(error))
+            return None
+        except OSError as error:
+            if error.errno not in beneath.ABSENT:
+                raise
+            self._complain(path, f"{store.INFO}: {error.strerror}")
+            return None
+        self._remember(path, found, len(text))
+        return found
+
+    def _remember(self, path: str, found: Record, size: int) -> None:
+        with self._lock:
+            self._size += size - self._known.pop(path, (found, 0))[1]
+            self._known[path] = (found, size)
+            while self._size > self._limit:
+                self._size -= self._known.popitem(last=False)[1][1]
+
+    def _complain(self, path: str, reason: str) -> None:
+        with self._lock:
+            if path in self._complained:
+                return
+            self._complained[path] = None
+            while len(self._complained) > MAX_COMPLAINTS:
+                self._complained.popitem(last=False)
+        log.warning("dump left out: %r: %r", path, reason)
+
+
+def _record(text: bytes, name: str) -> Record:
+    found = Record.from_json(text)
+    if found.id != name:
+        raise record.RecordError("info.json: id is not the name of its directory")
+    return found
+
+
+def _children(root: int, *names: str) -> list[str]:
+    try:
+        with beneath.directory(root, *names) as fd:
+            return beneath.subdirectories(fd)
+    except OSError as error:
+        if error.errno not in beneath.ABSENT:
+            raise
+        return []
