@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 try:
     from isal import isal_zlib
@@ -16,6 +17,10 @@ try:
     FAST = True
 except ImportError:
     FAST = False
+
+_library: Any = isal_zlib if FAST else zlib
+decompressobj = _library.decompressobj
+error: type[Exception] = _library.error
 
 PIECE = 1 << 20
 """Bytes of a core that make one piece; 256 KiB to 4 MiB compress equally well."""
@@ -31,16 +36,13 @@ TRAILER_SIZE = len(END) + 8
 
 def piece(data: bytes | bytearray | memoryview) -> bytes:
     """Deflate data at level 1 into a piece of its own."""
-    if FAST:
-        fast = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
-        return fast.compress(data) + fast.flush(isal_zlib.Z_SYNC_FLUSH)
-    slow = zlib.compressobj(1, zlib.DEFLATED, -15)
-    return slow.compress(data) + slow.flush(zlib.Z_SYNC_FLUSH)
+    compressor = _library.compressobj(1, zlib.DEFLATED, -15)
+    return bytes(compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))
 
 
 def crc32(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
     """CRC-32 as gzip has it, continuing from crc."""
-    return isal_zlib.crc32(data, crc) if FAST else zlib.crc32(data, crc)
+    return int(_library.crc32(data, crc))
 
 
 def trailer(crc: int, size: int) -> bytes:

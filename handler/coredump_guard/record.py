@@ -33,6 +33,8 @@ class Identity:
     image: str = ""
     restarts: int | None = None
     """Restart count of the container, the N of /var/log/pods/…/N.log."""
+    nested: bool = False
+    """It ran in a cgroup below its container's: docker in docker, systemd in a pod."""
 
     @property
     def complete(self) -> bool:

@@ -3,7 +3,7 @@
 <root>/<namespace>/<pod uid>/<container>/<dump id>/     a dump of a pod's process
 <root>/_unidentified/<container id>/<dump id>/          a container that could not be named
 <root>/.incoming/<node>/<dump id>/                      being delivered, never shown
-<root>/.inbox/<dump id>                                 announces a dump; its text is the dump's path below root
+<root>/.inbox/<dump id>                                 announces a dump; its text: the path below root
 """
 
 from __future__ import annotations

@@ -1,0 +1,61 @@
+"""The command coredump-guard: its arguments, what each command does, and its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from coredump_guard import __version__, arming, config, service, status
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 is success, 1 a failure told in one sentence, 3 a guard that is not at work."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(config.load(options.config), options))
+    except (config.ConfigError, arming.ArmingError) as error:
+        print(f"coredump-guard: {error}", file=sys.stderr)
+    except PermissionError as error:
+        print(f"coredump-guard: {error.filename}: {error.strerror}; it takes root", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="coredump-guard", description="Captures the cores of pods' processes on this node."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--config", default=config.DEFAULT_PATH, metavar="FILE", help="default: %(default)s")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("run", help="be the guard, in the foreground").set_defaults(command=_run)
+    commands.add_parser("arm", help="point core_pattern at us").set_defaults(command=_arm)
+    commands.add_parser("disarm", help="put core_pattern back").set_defaults(command=_disarm)
+    show = commands.add_parser("status", help="what the guard does; exit status 3 if it is not at work")
+    show.add_argument("--json", action="store_true", help="for machines")
+    show.set_defaults(command=_status)
+    return parser
+
+
+def _run(settings: config.Config, _: argparse.Namespace) -> int:
+    service.Guard(settings).run()
+    return 0
+
+
+def _arm(settings: config.Config, _: argparse.Namespace) -> int:
+    print(f"core_pattern is now {arming.arm(settings).core_pattern}")
+    return 0
+
+
+def _disarm(settings: config.Config, _: argparse.Namespace) -> int:
+    print(f"core_pattern is now {arming.disarm(settings).core_pattern}")
+    return 0
+
+
+def _status(settings: config.Config, options: argparse.Namespace) -> int:
+    found = status.gather(settings)
+    print(
+        json.dumps(found, indent=1) if options.json else status.render(found),
+        end="\n" if options.json else "",
+    )
+    return 0 if found["armed"] and found["guard"] else 3

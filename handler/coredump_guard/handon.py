@@ -1,0 +1,182 @@
+"""Crashes of the host's own processes: handed on to whatever core_pattern named before us.
+
+A previous program is started as the kernel would start it; a previous file is written as the kernel would
+write it, with the rights of the process that died. Facts: core(5); fs/coredump.c, format_corename.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import stat
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from coredump_guard import log
+from coredump_guard.arrival import Arrival
+from coredump_guard.metadata import gather
+from coredump_guard.pattern import UNLIMITED
+from coredump_guard.process import Process
+
+_SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
+_NSPID = re.compile(r"^NSpid:.*?(\d+)$", re.MULTILINE)
+_LIMIT = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
+_CHUNK = 1 << 20
+
+
+class CannotHandOn(Exception):  # noqa: N818 # a reason, told to the log and the record
+    """What was there before cannot be given this core; the message says why."""
+
+
+def hand_on(arrival: Arrival, held: Process, original: str) -> str:
+    """Give the core to the original core_pattern's owner and say in a few words what was done.
+
+    Returns when a program has been started, or a file been written. Raises CannotHandOn.
+    """
+    if original.startswith("@"):
+        raise CannotHandOn("the previous core_pattern is a socket, which only the kernel can serve")
+    values = specifiers(arrival, held)
+    if original.startswith("|"):
+        return _run([expand(word, values) for word in original[1:].split()], arrival)
+    return _write_file(original, arrival, held, values)
+
+
+def specifiers(arrival: Arrival, held: Process) -> dict[str, str]:
+    """Return what core(5)'s specifiers mean for this crash; those of names cannot form a path."""
+    crash, known = arrival.crash, gather(held, arrival.crash.tid).process
+    inner = _NSPID.search(held.text("status"))
+    names = {"h": crash.hostname or os.uname().nodename, "e": crash.comm or known.comm, "E": known.executable}
+    names["f"] = os.path.basename(known.executable) or known.comm
+    numbers = {
+        "p": inner[1] if inner else crash.pid,
+        "P": crash.pid,
+        "i": known.tid,
+        "I": known.tid,
+        "u": known.uid,
+        "g": known.gid,
+        "d": crash.dumpable,
+        "s": crash.signal or 0,
+        "t": int(crash.time or time.time()),
+        "c": core_limit(arrival, held),
+        "C": 0,
+        "F": "" if arrival.pidfd is None else arrival.pidfd,
+    }
+    return {
+        **{k: v.replace("/", "!") for k, v in names.items()},
+        **{k: str(v) for k, v in numbers.items()},
+        "%": "%",
+    }
+
+
+def core_limit(arrival: Arrival, held: Process) -> int:
+    """Return RLIMIT_CORE of the process in bytes; only the pipe announces it."""
+    if arrival.crash.mode != "socket":
+        return arrival.crash.rlimit_core
+    found = _LIMIT.search(held.text("limits"))
+    return int(found[1]) if found and found[1].isdigit() else UNLIMITED
+
+
+def expand(word: str, values: dict[str, str]) -> str:
+    """Expand the specifiers of one word; unknown ones become nothing, as in the kernel."""
+    return _SPECIFIER.sub(lambda match: values.get(match[1], ""), word)
+
+
+def _run(command: list[str], arrival: Arrival) -> str:
+    """Start the previous program as the kernel does: the core on its input, no environment, in /."""
+    arrival.begin()
+    fds = () if arrival.pidfd is None else (arrival.pidfd,)
+    quiet = subprocess.DEVNULL
+    try:
+        program = subprocess.Popen(
+            command, stdin=arrival.core, stdout=quiet, stderr=quiet, cwd="/", env={}, pass_fds=fds
+        )
+    except OSError as error:
+        raise CannotHandOn(f"{command[0]} could not be started: {error.strerror}") from None
+    threading.Thread(target=_reap, args=(program, command[0]), daemon=True).start()
+    return f"to {command[0]}"
+
+
+def _reap(program: subprocess.Popen[bytes], name: str) -> None:
+    status = program.wait()
+    if status:
+        log.warning("the previous core_pattern's program failed", program=name, status=status)
+
+
+def _write_file(original: str, arrival: Arrival, held: Process, values: dict[str, str]) -> str:
+    """Write the file that the kernel would have written, in a thread that has the dead process's rights."""
+    limit = core_limit(arrival, held)
+    name = expand(original or "core", values)
+    if "%p" not in original and _uses_pid():
+        name += f".{values['p']}"
+    if limit < os.sysconf("SC_PAGE_SIZE"):
+        arrival.refuse()
+        return "nowhere: its RLIMIT_CORE forbids a file"
+    if arrival.crash.dumpable == 2 and not name.startswith("/"):
+        arrival.refuse()
+        return "nowhere: it changed its ids, and core_pattern names no absolute path"
+    if name.startswith("/") and held.link("root") != "/":
+        raise CannotHandOn("it ran in a root directory of its own")
+    directory = held.open("cwd", os.O_PATH | os.O_DIRECTORY)
+    try:
+        uid, gid = (int(values[key]) if arrival.crash.dumpable == 1 else 0 for key in "ug")
+        out = _create_as(uid, gid, name, directory)
+    except OSError as error:
+        raise CannotHandOn(f"the file {name!r} could not be made: {error.strerror}") from None
+    finally:
+        os.close(directory)
+    try:
+        arrival.begin()
+        _copy(arrival.core, out, limit)
+    except OSError as error:
+        return f"to the file {name!r}, cut short: {error.strerror}"
+    finally:
+        os.close(out)
+    return f"to the file {name!r}"
+
+
+def _uses_pid() -> bool:
+    with open("/proc/sys/kernel/core_uses_pid", encoding="ascii") as file:
+        return file.read().strip() != "0"
+
+
+def _create_as(uid: int, gid: int, name: str, directory: int) -> int:
+    """Create or empty the file name, seen from directory, with the rights of uid and gid; return it open.
+
+    setfsuid(2) holds for one thread and takes the capabilities over files with it: so paths are followed
+    with the crasher's rights, whatever links lie there, in a thread that ends afterwards.
+    """
+    libc = ctypes.CDLL(None)
+
+    def create() -> int:
+        libc.setfsgid(gid)
+        libc.setfsuid(uid)
+        out = os.open(name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        try:
+            _check_owned(out, uid)
+            os.ftruncate(out, 0)
+        except OSError:
+            os.close(out)
+            raise
+        return out
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(create).result()
+
+
+def _check_owned(out: int, uid: int) -> None:
+    """Raise OSError for a file that the kernel would not dump into either: a device, a link, another's."""
+    status = os.fstat(out)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != uid:
+        raise PermissionError(1, "it is not a regular file of the process's own")
+
+
+def _copy(core: int, out: int, limit: int) -> None:
+    copied = 0
+    while copied < limit and (data := os.read(core, min(_CHUNK, limit - copied))):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(out, view) :]
+        copied += len(data)

@@ -1,0 +1,171 @@
+"""Whose process it was: from a held process to namespace, pod, container and image, by files only.
+
+Never by the hostname (hostNetwork pods report the node's) and never by asking the cluster or the runtime, so
+that it works with both of them dead. Not here: parsing cgroup paths (container).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+from dataclasses import replace
+from typing import Any
+
+from coredump_guard import container, store
+from coredump_guard.process import Process, read_all
+from coredump_guard.record import Identity
+
+BUNDLE_LIMIT = 4 << 20
+"""Longest config.json that is read, in bytes."""
+
+_PPID = re.compile(rb"^PPid:\s*(\d+)", re.MULTILINE)
+_K8S_NAME = re.compile(
+    r"k8s_(?P<container>[^_]+)_(?P<pod>[^_]+)_(?P<namespace>[^_]+)_(?P<poduid>[^_]+)_(?P<restarts>\d+)\Z"
+)
+_VALID = {"namespace": store.is_namespace, "pod": store.is_pod, "container": store.is_container}
+_LOG_FILE = re.compile(r"(?P<restarts>\d+)\.log\Z")
+
+_FIELDS = {
+    "namespace": (
+        "io.kubernetes.cri.sandbox-namespace",
+        "io.kubernetes.cri-o.Namespace",
+        "io.kubernetes.pod.namespace",
+    ),
+    "pod": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri-o.KubeName", "io.kubernetes.pod.name"),
+    "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
+    "image": (
+        "io.kubernetes.cri.image-name",
+        "io.kubernetes.cri-o.ImageName",
+        "io.kubernetes.container.image",
+    ),
+}
+"""The annotations of containerd and CRI-O that name things, in the order in which they are believed."""
+
+
+def identify(process: Process, root: str = "") -> Identity | None:
+    """Say whose process it is; None for one that runs outside any pod.
+
+    What cannot be learned stays empty: such a dump is filed as unidentified. root is a prefix for the node's
+    absolute paths, by default where the container's monitor sees them, so that a node which is itself a
+    container works too.
+
+    Raises OSError if not even the cgroup can be read.
+    """
+    where = container.parse(process.read("cgroup").decode("utf-8", "replace"))
+    if where is None or where.monitor:
+        return None
+    identity = Identity(poduid=where.poduid, container_id=where.container_id, nested=where.nested)
+    if not where.container_id:
+        return identity
+    monitor = _monitor(process, where.container_id)
+    if monitor:
+        root = root or f"{monitor}/root"
+    for learn in (_from_conmon, _from_bundle, _from_docker, _from_logs):
+        # Whatever is missing, unreadable or not what it should be: the next source may know.
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            identity = _fill(identity, learn(identity, monitor, root))
+    return identity
+
+
+def _monitor(process: Process, container_id: str) -> str:
+    """Return /proc/PID of the process that watches the container, the first parent outside of it."""
+    status = process.read("status")
+    for _ in range(64):
+        parent = _PPID.search(status)
+        if parent is None or int(parent[1]) <= 1:
+            break
+        directory = f"{process.proc}/{int(parent[1])}"
+        status = _read(f"{directory}/status")
+        above = container.parse(_read(f"{directory}/cgroup").decode("utf-8", "replace"))
+        if above is None or above.monitor or above.container_id != container_id:
+            return directory
+    return ""
+
+
+def _from_conmon(_: Identity, monitor: str, __: str) -> dict[str, Any]:
+    """Learn from the arguments of CRI-O's conmon: -n is the name that CRI-O gives a pod's container."""
+    arguments = _read(f"{monitor}/cmdline").decode("utf-8", "replace").split("\0")
+    return _split_name(arguments[arguments.index("-n") + 1])
+
+
+def _from_bundle(identity: Identity, monitor: str, _: str) -> dict[str, Any]:
+    """Learn from the container's OCI bundle, if the config.json there is this container's.
+
+    The working directory of containerd's shim is the sandbox's bundle; the container's own lies beside it.
+    """
+    spec = json.loads(_read(f"{monitor}/cwd/../{identity.container_id}/config.json", BUNDLE_LIMIT))
+    if not str(spec["linux"]["cgroupsPath"]).endswith(identity.container_id):
+        return {}
+    annotations = spec.get("annotations") or {}
+    return {
+        name: next((str(annotations[key]) for key in keys if key in annotations), "")
+        for name, keys in _FIELDS.items()
+    }
+
+
+def _from_docker(identity: Identity, _: str, root: str) -> dict[str, Any]:
+    """Learn from the file that dockerd keeps of a container, for cri-dockerd."""
+    config = json.loads(
+        _read(f"{root}/var/lib/docker/containers/{identity.container_id}/config.v2.json", BUNDLE_LIMIT)
+    )
+    labels = config.get("Config", {}).get("Labels") or {}
+    image = str(labels.get("annotation.io.kubernetes.container.image", ""))
+    return {**_split_name(str(config.get("Name", "")).lstrip("/")), "image": image}
+
+
+def _split_name(name: str) -> dict[str, Any]:
+    match = _K8S_NAME.match(name)
+    return {**match.groupdict(), "restarts": int(match["restarts"])} if match else {}
+
+
+def _from_logs(identity: Identity, _: str, root: str) -> dict[str, Any]:
+    """Learn from the names of the pod's log directories, which outlive the container.
+
+    /var/log/pods/<namespace>_<pod>_<uid>/<container>/<restarts>.log; which of several containers it was is
+    told by /var/log/containers/<pod>_<namespace>_<container>-<container id>.log.
+    """
+    pods = f"{root}/var/log/pods"
+    directory = next((name for name in os.listdir(pods) if name.endswith(f"_{identity.poduid}")), "")
+    namespace, pod, _uid = directory.split("_", 2)
+    names = os.listdir(f"{pods}/{directory}")
+    name = identity.container or _container_of(
+        names, f"{root}/var/log/containers", f"{pod}_{namespace}", identity
+    )
+    known = {"namespace": namespace, "pod": pod, "container": name}
+    if name not in names:
+        return known
+    logs = filter(None, map(_LOG_FILE.match, os.listdir(f"{pods}/{directory}/{name}")))
+    return {**known, "restarts": max((int(log["restarts"]) for log in logs), default=None)}
+
+
+def _container_of(names: list[str], links: str, pod: str, identity: Identity) -> str:
+    if len(names) == 1:
+        return names[0]
+    known = set(os.listdir(links))
+    return next((name for name in names if f"{pod}_{name}-{identity.container_id}.log" in known), "")
+
+
+def _fill(identity: Identity, learned: dict[str, Any]) -> Identity:
+    """Add what is still unknown; the cgroup's ids are never replaced, ill-formed names never taken."""
+    new = {
+        name: value
+        for name, value in learned.items()
+        if value not in ("", None)
+        and getattr(identity, name) in ("", None)
+        and _VALID.get(name, bool)(str(value))
+    }
+    return replace(identity, **new)
+
+
+def _read(path: str, limit: int = 1 << 16) -> bytes:
+    """Read a regular file that is not a symlink, at most limit bytes of it."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(f"{path} is not a regular file")
+        return read_all(fd, limit)
+    finally:
+        os.close(fd)

@@ -1,0 +1,141 @@
+"""A dying process as /proc shows it, held by descriptors so that a reused PID is never read.
+
+Not here: what the files mean (container, identity, metadata).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import stat as statmode
+
+READ_LIMIT = 1 << 20
+"""Most bytes taken of any one file."""
+
+
+class Gone(Exception):  # noqa: N818 # not an error of ours: the process has been reaped
+    """The process could not be held, or the PID was another's by the time we looked."""
+
+
+class Process:
+    """One process's directory in /proc, held open: reads after its end fail, they never show a successor.
+
+    Where the leader thread has exited, exe, maps and others are readable through a living thread only,
+    so that everything is read through the crashed thread's directory when it is known.
+    """
+
+    def __init__(self, proc: str, pid: int, tid: int | None = None) -> None:
+        self.pid = pid
+        self.proc = proc
+        try:
+            self._leader = os.open(f"{proc}/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Gone(f"/proc/{pid}: {error.strerror}") from None
+        self._thread = os.dup(self._leader)
+        for candidate in self._candidates(tid):
+            with contextlib.suppress(OSError):
+                fd = os.open(
+                    f"task/{candidate}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._leader
+                )
+                os.dup2(fd, self._thread, inheritable=False)
+                os.close(fd)
+                break
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._leader)
+        os.close(self._thread)
+
+    def _candidates(self, tid: int | None) -> list[str]:
+        """Return the threads to read through, best first: the crashed one, else any that still lives."""
+        if tid is not None:
+            return [str(tid)]
+        if self._alive("."):
+            return []
+        return [thread for thread in self.threads() if self._alive(f"task/{thread}")]
+
+    def _alive(self, directory: str) -> bool:
+        try:
+            os.readlink(f"{directory}/exe", dir_fd=self._leader)
+        except OSError:
+            return False
+        return True
+
+    def threads(self) -> list[str]:
+        """Return the ids of the threads that are still there."""
+        try:
+            fd = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._leader)
+        except OSError:
+            return []
+        try:
+            return sorted(os.listdir(fd), key=int)
+        finally:
+            os.close(fd)
+
+    def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
+        """Return up to limit bytes of a file of the process.
+
+        Raises OSError, ESRCH once the process is gone.
+        """
+        fd = self.open(name)
+        try:
+            if not statmode.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(f"{name} is not a regular file")
+            return read_all(fd, limit)
+        finally:
+            os.close(fd)
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a file of the process and return the descriptor."""
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._thread)
+
+    def link(self, name: str) -> str:
+        """Return the target of exe, cwd or another link; the text is the crasher's to choose."""
+        return os.readlink(name, dir_fd=self._thread)
+
+    def text(self, name: str) -> str:
+        """Return a small file as text that is safe in JSON; empty when it cannot be read."""
+        try:
+            return decode(self.read(name))
+        except OSError:
+            return ""
+
+
+def read_all(fd: int, limit: int) -> bytes:
+    """Read a descriptor to its end or to limit bytes."""
+    parts: list[bytes] = []
+    while limit > 0:
+        part = os.read(fd, min(limit, 1 << 16))
+        if not part:
+            break
+        parts.append(part)
+        limit -= len(part)
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> str:
+    """Turn bytes of the crasher's into text without losing any."""
+    return data.decode("utf-8", "backslashreplace")
+
+
+def hold(proc: str, pid: int, tid: int | None, pidfd: int | None, core: int) -> Process:
+    """Hold the crashed process, making sure that the PID is still its own.
+
+    The proof comes after the directory is open: a pidfd that has not become readable, or, on kernels that
+    give none, a core whose writer still lives. CVE-2025-4598 was the missing proof.
+
+    Raises Gone.
+    """
+    process = Process(proc, pid, tid)
+    poll = select.poll()
+    if pidfd is not None:
+        poll.register(pidfd, select.POLLIN)
+    else:
+        poll.register(core, 0)  # POLLHUP is always reported
+    if any(events & (select.POLLIN | select.POLLHUP) for _, events in poll.poll(0)):
+        process.__exit__()
+        raise Gone(f"process {pid} ended before it could be looked at")
+    return process

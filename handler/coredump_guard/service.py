@@ -1,0 +1,140 @@
+"""The guard: doors, workers and delivery put together, from start to a clean end.
+
+Not here: what each of them does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import resource
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from types import FrameType
+
+from coredump_guard import arming, engine, log, pattern, pipedoor, socketdoor, status
+from coredump_guard.arrival import Arrival
+from coredump_guard.config import Config
+from coredump_guard.deliverer import Deliverer
+from coredump_guard.spool import Spool
+
+
+@dataclass
+class Counts:
+    """What became of the crashes since the guard started."""
+
+    captured: int = 0
+    handed_on: int = 0
+    missed: int = 0
+    last: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+class Guard:
+    """One guard; `run` returns when it was told to end and everything accepted is in the spool."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.counts = Counts()
+        self.started = time.time()
+        self.deliverer = Deliverer(config)
+        self.waiting: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        self._listening: list[socket.socket] = []
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        end = threading.Event()
+
+        def ask_to_end(_signal: int, _frame: FrameType | None) -> None:
+            end.set()
+
+        signal.signal(signal.SIGTERM, ask_to_end)
+        signal.signal(signal.SIGINT, ask_to_end)
+        self._prepare()
+        doors = self._open_doors()
+        workers = [self._thread(self._work) for _ in range(self.config.workers)]
+        delivery = self._thread(self.deliverer.run)
+        log.info("ready", node=self.config.node, spool=self.config.spool, store=self.config.store)
+        end.wait()
+        self._close_doors(doors)
+        for _ in workers:
+            self.waiting.put(None)
+        for worker in workers:
+            worker.join()
+        self.deliverer.stop()
+        delivery.join(timeout=5)  # a store that hangs must not keep us; what is not delivered waits
+        log.info("ended", captured=self.counts.captured, handed_on=self.counts.handed_on)
+
+    def _prepare(self) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a waiting crash is a descriptor or two
+        os.makedirs(self.config.runtime, 0o755, exist_ok=True)
+        spool = Spool(self.config.spool)
+        spool.prepare()
+        for dump_id in spool.abandoned():
+            log.warning("a capture was cut off when its guard died", dump=dump_id)
+
+    def _open_doors(self) -> list[threading.Thread]:
+        guard = pipedoor.listen(self.config.guard_socket, socket.SOCK_SEQPACKET)
+        self._listening = [guard]
+        doors = [self._thread(pipedoor.serve, guard, self.waiting.put, lambda: status.report(self))]
+        if arming.door(self.config) == "socket":
+            kernel = pipedoor.listen(self.config.kernel_socket, socket.SOCK_STREAM)
+            self._listening.append(kernel)
+            doors.append(self._thread(socketdoor.serve, kernel, self.waiting.put))
+        return doors
+
+    def _close_doors(self, doors: list[threading.Thread]) -> None:
+        """Stop listening; crashes from now on find the doorman, who can do it alone."""
+        now = arming.current()
+        if now.core_pattern == pattern.socket_pattern(self.config.kernel_socket):
+            with contextlib.suppress(arming.ArmingError):
+                arming.arm(self.config, "pipe")
+        for listening in self._listening:
+            listening.shutdown(socket.SHUT_RDWR)
+        for door in doors:
+            door.join()
+        for listening in self._listening:
+            listening.close()
+
+    def _work(self) -> None:
+        while (arrival := self.waiting.get()) is not None:
+            with contextlib.closing(arrival):
+                self._handle(arrival)
+
+    def _handle(self, arrival: Arrival) -> None:
+        try:
+            outcome = engine.handle(arrival, self.config)
+        except Exception as error:  # the one broad catch: no crash may end the guard
+            log.error("a crash was missed", pid=arrival.crash.pid, reason=f"{type(error).__name__}: {error}")
+            with self.counts.lock:
+                self.counts.missed += 1
+            return
+        record = outcome.record
+        with self.counts.lock:
+            self.counts.captured += record is not None
+            self.counts.handed_on += record is None
+            if record:
+                self.counts.last = record.id
+        log.info(
+            outcome.kind,
+            what=outcome.detail,
+            pid=arrival.crash.pid,
+            dump=outcome.dump,
+            signal=record and record.signal.name,
+            bytes=record and record.core.bytes,
+            seconds=record and record.capture.seconds,
+            truncated=record and record.core.truncated,
+        )
+        if record:
+            self.deliverer.wake()
+
+    @staticmethod
+    def _thread(target: object, *arguments: object) -> threading.Thread:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+        thread.start()
+        return thread

@@ -1,0 +1,137 @@
+"""The spool: the node's local directory of dumps that are not yet delivered.
+
+    <root>/incoming/<dump id>/   being captured, locked by whoever writes it
+    <root>/ready/<dump id>/      whole and on disk, waiting for delivery
+    <root>/broken/<dump id>/     what could not be read back, kept for a person to look at
+
+Not here: draining a core (drain) and delivery (deliver).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from coredump_guard import store
+from coredump_guard.record import Record
+
+DIRECTORY_MODE = 0o750
+FILE_MODE = 0o640
+
+
+class Draft:
+    """A dump that is being captured: files are created in it once, and it becomes visible as a whole."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def create(self, name: str) -> int:
+        """Create a file of the dump and return its descriptor; raises OSError if it is there already."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, FILE_MODE, dir_fd=self._fd)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Create a small file of the dump, on disk when this returns."""
+        with os.fdopen(self.create(name), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def sync(self) -> None:
+        """Make the names of the dump's files durable."""
+        os.fsync(self._fd)
+
+
+class Spool:
+    """The directory; dumps are known by their ids, whose order is that of the crashes."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.ready = f"{root}/ready"
+        self._incoming = f"{root}/incoming"
+        self._broken = f"{root}/broken"
+
+    def prepare(self) -> None:
+        """Create what is missing."""
+        for directory in (self.ready, self._incoming, self._broken):
+            os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+
+    @contextmanager
+    def draft(self, dump_id: str) -> Iterator[Draft]:
+        """Begin a dump; it appears among `pending` when the block ends, or not at all if it raises."""
+        path = f"{self._incoming}/{dump_id}"
+        os.mkdir(path, DIRECTORY_MODE)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            draft = Draft(fd)
+            yield draft
+            draft.sync()
+            os.rename(path, f"{self.ready}/{dump_id}")
+            sync_directory(self.ready)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        finally:
+            os.close(fd)
+
+    def abandoned(self) -> list[str]:
+        """Remove drafts whose writer died and return their ids."""
+        gone = []
+        for name in os.listdir(self._incoming):
+            path = f"{self._incoming}/{name}"
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+                gone.append(name)
+            except BlockingIOError:
+                pass  # a doorman captures into it at this moment
+            finally:
+                os.close(fd)
+        return gone
+
+    def pending(self) -> list[str]:
+        """Return the ids of the dumps that wait for delivery, oldest crash first."""
+        return sorted(name for name in os.listdir(self.ready) if store.is_dump_id(name))
+
+    def path(self, dump_id: str) -> str:
+        """Return the directory of a dump that waits for delivery."""
+        return f"{self.ready}/{dump_id}"
+
+    def record(self, dump_id: str) -> Record:
+        """Read a waiting dump's record; raises OSError or RecordError."""
+        with open(f"{self.path(dump_id)}/{store.INFO}", "rb") as file:
+            return Record.from_json(file.read())
+
+    def remove(self, dump_id: str) -> None:
+        """Remove a dump that has been delivered."""
+        # Renamed first, so that a removal cut short never leaves half a dump among the pending.
+        trash = f"{self._incoming}/{dump_id}"
+        os.rename(self.path(dump_id), trash)
+        shutil.rmtree(trash)
+
+    def set_aside(self, dump_id: str) -> str:
+        """Move a dump that cannot be delivered out of the way and return where it lies now."""
+        aside = f"{self._broken}/{dump_id}"
+        os.rename(self.path(dump_id), aside)
+        return aside
+
+    def usage(self) -> int:
+        """Return the bytes that waiting dumps take on disk."""
+        total = 0
+        for directory, _, names in os.walk(self.ready):
+            total += sum(os.lstat(f"{directory}/{name}").st_blocks * 512 for name in names)
+        return total
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

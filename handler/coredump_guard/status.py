@@ -1,0 +1,127 @@
+"""What the guard says of itself: for machines as JSON, for people in ten lines.
+
+The running guard makes a report, `coredump-guard status` adds what the kernel and the disk say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from coredump_guard import arming, pattern, pipedoor
+from coredump_guard.capture import rfc3339
+from coredump_guard.config import Config
+from coredump_guard.spool import Spool
+
+if TYPE_CHECKING:
+    from coredump_guard.service import Guard
+
+
+def report(guard: Guard) -> str:
+    """Return the running guard's own part of the status, as JSON."""
+    counts, progress = guard.counts, guard.deliverer.progress
+    return json.dumps(
+        {
+            "pid": os.getpid(),
+            "since": rfc3339(guard.started),
+            "waiting": guard.waiting.qsize(),
+            "captured": counts.captured,
+            "handed_on": counts.handed_on,
+            "missed": counts.missed,
+            "last": counts.last,
+            "delivered": progress.delivered,
+            "broken": progress.broken,
+            "delivering": progress.current,
+            "delivering_seconds": round(time.time() - progress.current_since) if progress.current else 0,
+            "store_error": progress.error,
+            "store_failing_since": rfc3339(progress.failing_since) if progress.error else "",
+        }
+    )
+
+
+def gather(config: Config) -> dict[str, Any]:
+    """Return the whole status; what cannot be learned is None."""
+    now, before = arming.current(), arming.original(config)
+    try:
+        guard = json.loads(pipedoor.ask_status(config.guard_socket))
+    except (OSError, ValueError):
+        guard = None
+    spool = Spool(config.spool)
+    try:
+        pending, usage = spool.pending(), spool.usage()
+    except OSError:
+        pending, usage = [], 0
+    return {
+        "node": config.node,
+        "armed": pattern.is_ours(now.core_pattern),
+        "door": arming.door(config),
+        "core_pattern": now.core_pattern,
+        "original": before.core_pattern if before else None,
+        "guard": guard,
+        "spool": {
+            "path": config.spool,
+            "dumps": len(pending),
+            "bytes": usage,
+            "oldest": min(pending, default=None),
+        },
+        "store": config.store,
+    }
+
+
+def render(status: dict[str, Any]) -> str:
+    """Return the status for a person."""
+    guard, spool = status["guard"], status["spool"]
+    armed = (
+        f"yes, {status['door']} door"
+        if status["armed"]
+        else "NO: crashes do not reach us; coredump-guard arm"
+    )
+    lines = [
+        ("node", status["node"]),
+        ("armed", armed),
+        ("before us", status["original"] or "not remembered"),
+    ]
+    if guard is None:
+        lines.append(("guard", "NOT RUNNING; " + _without_guard(status)))
+    else:
+        lines.append(("guard", f"running as {guard['pid']} since {guard['since']}"))
+        lines.append(("crashes", _crashes(guard)))
+        lines.append(("last", guard["last"] or "none yet"))
+    lines.append(("spool", f"{spool['dumps']} dumps, {size(spool['bytes'])} in {spool['path']}"))
+    lines.append(("store", f"{status['store']}: {_deliveries(guard)}"))
+    return "".join(f"{name:>10}  {text}\n" for name, text in lines)
+
+
+def _without_guard(status: dict[str, Any]) -> str:
+    if status["armed"] and status["core_pattern"].startswith("|"):
+        return "crashes are captured one at a time, and delivered when it is back"
+    return "crashes are LOST; start it" if status["armed"] else "start it with coredump-guard run"
+
+
+def _crashes(guard: dict[str, Any]) -> str:
+    text = f"{guard['captured']} captured, {guard['handed_on']} handed on, {guard['missed']} missed"
+    return f"{text}, {guard['waiting']} waiting" if guard["waiting"] else text
+
+
+def _deliveries(guard: dict[str, Any] | None) -> str:
+    if guard is None:
+        return "nothing is delivered while the guard is down"
+    text = f"{guard['delivered']} delivered"
+    if guard["broken"]:
+        text += f", {guard['broken']} broken and set aside"
+    if guard["store_error"]:
+        return f"{text}; FAILING since {guard['store_failing_since']}: {guard['store_error']}"
+    if guard["delivering_seconds"] > 30:
+        return f"{text}; {guard['delivering']} takes {guard['delivering_seconds']} s already"
+    return text
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for a person."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
