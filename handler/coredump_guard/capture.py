@@ -32,7 +32,7 @@ def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Con
     """
     began = time.monotonic()
     crash = arrival.crash
-    unknown = metadata.Metadata(ProcessRecord(crash.pid, crash.tid or crash.pid, comm=crash.comm), 0, {})
+    unknown = metadata.Metadata(ProcessRecord(crash.pid, crash.tid, comm=crash.comm), 0, {})
     known = unknown if held is None else metadata.gather(held, crash.tid)
     name = known.process.executable or known.process.comm
     dump_id = store.dump_id(crash.time, name, crash.pid, boot_id(), known.start_time)

@@ -53,8 +53,8 @@ def specifiers(arrival: Arrival, held: Process) -> dict[str, str]:
     numbers = {
         "p": inner[1] if inner else crash.pid,
         "P": crash.pid,
-        "i": known.tid,
-        "I": known.tid,
+        "i": known.tid or crash.pid,
+        "I": known.tid or crash.pid,
         "u": known.uid,
         "g": known.gid,
         "d": crash.dumpable,

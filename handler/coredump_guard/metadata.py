@@ -34,7 +34,7 @@ def gather(process: Process, tid: int | None) -> Metadata:
     numbers = {name: int(value) for name, value in _STATUS.findall(decode(files.get("status", b"")))}
     record = ProcessRecord(
         pid=process.pid,
-        tid=process.pid if tid is None else tid,
+        tid=tid,
         ppid=numbers.get("PPid", 0),
         uid=numbers.get("Uid", -1),
         gid=numbers.get("Gid", -1),

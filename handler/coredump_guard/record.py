@@ -47,7 +47,8 @@ class Process:
     """The process that died; ids are those of the initial namespaces."""
 
     pid: int
-    tid: int
+    tid: int | None = None
+    """The thread that crashed; None where the kernel does not tell (socket)."""
     ppid: int = 0
     uid: int = -1
     gid: int = -1
