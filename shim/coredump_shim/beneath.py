@@ -11,7 +11,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What it means that there is nothing of the right kind by this name."""
+
+ABSENT = GONE | {errno.EACCES}
 """What it means that there is nothing usable by this name; any other error is the store's own trouble."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

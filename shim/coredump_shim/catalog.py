@@ -15,7 +15,7 @@ from operator import attrgetter
 
 from coredump_guard import record, store
 from coredump_guard.record import Record
-from coredump_shim import beneath
+from coredump_shim import beneath, rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,14 @@ class Dump:
     path: str
     """Absolute path of its directory."""
     record: Record
+
+
+def crash_time(dump: Dump) -> int:
+    """Return when it crashed, in microseconds since the epoch; 0 if its record does not say."""
+    try:
+        return rfc3339.microseconds(dump.record.time)
+    except ValueError:
+        return 0
 
 
 class Catalog:

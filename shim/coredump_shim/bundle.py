@@ -1,0 +1,184 @@
+"""One dump as a stretch of the archive: its small files packed afresh, its core spliced in as it is stored.
+
+Not here: the archive around it (archive) and sending it (archivefile).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from isal import isal_zlib
+
+from coredump_guard import deflate, record, store
+from coredump_shim import beneath, tarball
+from coredump_shim.catalog import Dump, crash_time
+
+log = logging.getLogger(__name__)
+
+CORE = "core"
+CORE_MISSING = "core.missing"
+"""Stands, with the reason as its text, in the place of a core that cannot be given as what it was."""
+
+MAX_FILES = 64
+MAX_FILES_BYTES = 32 << 20
+"""Small files of one dump, in number and bytes; more are left out, since they pass through memory."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_RESERVED = frozenset({store.CORE, store.INFO, CORE, CORE_MISSING})
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class StoredCore:
+    """A core.gz: where it lies, its size, and what its trailer says."""
+
+    path: str
+    """Absolute path of the dump's directory."""
+    stored_bytes: int
+    bytes: int
+    crc: int
+
+    @property
+    def start(self) -> int:
+        """Offset of the first deflate piece."""
+        return len(deflate.HEADER)
+
+    @property
+    def length(self) -> int:
+        """Bytes of deflate pieces, without the header before and the trailer behind them."""
+        return self.stored_bytes - len(deflate.HEADER) - deflate.TRAILER_SIZE
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A dump ready to be sent: the deflated head, then the core's stored pieces, then the deflated tail."""
+
+    head: bytes
+    core: StoredCore | None
+    tail: bytes
+    raw_bytes: int
+    crc: int
+    sums: bytes
+    """This dump's lines of SHA256SUMS."""
+
+    @property
+    def length(self) -> int:
+        """Compressed bytes."""
+        return len(self.head) + (self.core.length if self.core else 0) + len(self.tail)
+
+    @property
+    def digest(self) -> bytes:
+        """Says of two bundles whether they have the same bytes."""
+        return hashlib.sha256(
+            self.head + struct.pack("<QII", self.length, self.crc, len(self.tail)) + self.sums
+        ).digest()[:16]
+
+
+class CoreError(ValueError):
+    """A core.gz that is not what its record says; the message says how."""
+
+
+def pack(root: str, dump: Dump, *, opens_container: bool) -> Bundle:
+    """Read a dump's small files and the ends of its core and say what it looks like in an archive.
+
+    With opens_container the container's directory goes before it. The same dump always gives the same bytes.
+    Raises OSError if the store does not answer or the dump has gone.
+    """
+    place = f"{dump.container}/{dump.id}"
+    mtime = crash_time(dump) // 1_000_000
+    raw = bytearray(tarball.directory_header(dump.container, mtime) if opens_container else b"")
+    raw += tarball.directory_header(place, mtime)
+    sums = []
+    with beneath.directory(root, dump.namespace, dump.poduid, dump.container, dump.id) as fd:
+        core, why = _core(fd, dump)
+        for name, data in _small_files(fd, dump, why):
+            raw += tarball.file_header(f"{place}/{name}", len(data), mtime)
+            raw += data + tarball.padding(len(data))
+            sums.append(f"{hashlib.sha256(data).hexdigest()}  {place}/{name}\n")
+    if core is not None:
+        raw += tarball.file_header(f"{place}/{CORE}", core.bytes, mtime)
+        if _SHA256.match(dump.record.core.sha256):
+            sums.append(f"{dump.record.core.sha256}  {place}/{CORE}\n")
+    return _bundle(raw, core, "".join(sums).encode())
+
+
+def _bundle(raw: bytearray, core: StoredCore | None, sums: bytes) -> Bundle:
+    head, crc, size = deflate.piece(raw), deflate.crc32(raw), len(raw)
+    if core is None:
+        return Bundle(head, None, b"", size, crc, sums)
+    tail, tail_crc, tail_size = _padding(-core.bytes % tarball.BLOCK)
+    crc = isal_zlib.crc32_combine(crc, core.crc, core.bytes)
+    crc = isal_zlib.crc32_combine(crc, tail_crc, tail_size)
+    return Bundle(head, core, tail, size + core.bytes + tail_size, crc, sums)
+
+
+@lru_cache(tarball.BLOCK)
+def _padding(size: int) -> tuple[bytes, int, int]:
+    zeros = bytes(size)
+    return deflate.piece(zeros) if zeros else b"", deflate.crc32(zeros), size
+
+
+def _small_files(fd: int, dump: Dump, core_missing: str) -> Iterator[tuple[str, bytes]]:
+    room = MAX_FILES_BYTES
+    yield store.INFO, beneath.read(fd, store.INFO, record.MAX_BYTES)
+    if core_missing:
+        yield CORE_MISSING, f"{core_missing}\n".encode()
+    names = sorted({name for name in dump.record.files if _FILE_NAME.match(name)} - _RESERVED)
+    for name in names[:MAX_FILES]:
+        data = _small_file(fd, name, room)
+        if data is None:
+            log.warning("file left out of the archive: %s", f"{dump.path}/{name}")
+        else:
+            room -= len(data)
+            yield name, data
+
+
+def _small_file(fd: int, name: str, limit: int) -> bytes | None:
+    try:
+        data = beneath.read(fd, name, limit + 1)
+    except OSError as error:
+        if error.errno not in beneath.ABSENT:
+            raise
+        return None
+    return data if len(data) <= limit else None
+
+
+def _core(fd: int, dump: Dump) -> tuple[StoredCore | None, str]:
+    """Return the core; or None and why it is not there, where the record says that there is one."""
+    if not dump.record.core.stored_bytes:
+        return None, ""
+    try:
+        with beneath.regular(fd, store.CORE) as core:
+            return check_core(core, dump), ""
+    except CoreError as error:
+        why = str(error)
+    except OSError as error:
+        if error.errno not in beneath.ABSENT:
+            raise
+        why = f"{store.CORE} cannot be opened: {error.strerror}"
+    log.warning("core left out of the archive: %s: %s", dump.path, why)
+    return None, why
+
+
+def check_core(fd: int, dump: Dump) -> StoredCore:
+    """Return what the opened core.gz of a dump is. Raises CoreError if it cannot be spliced as a whole."""
+    expected, size = dump.record.core, os.fstat(fd).st_size
+    if size != expected.stored_bytes:
+        raise CoreError(f"{store.CORE} has {size} bytes, its record says {expected.stored_bytes}")
+    if os.pread(fd, len(deflate.HEADER), 0) != deflate.HEADER:
+        raise CoreError(f"{store.CORE} does not begin as a stored core does")
+    ending = os.pread(fd, deflate.TRAILER_SIZE, max(size - deflate.TRAILER_SIZE, len(deflate.HEADER)))
+    try:
+        crc = deflate.parse_trailer(ending)
+    except ValueError as error:
+        raise CoreError(f"{store.CORE} {error}") from None
+    if not 0 <= expected.bytes <= tarball.LARGEST or ending != deflate.trailer(crc, expected.bytes):
+        raise CoreError(f"{store.CORE} does not hold the {expected.bytes} bytes that its record says")
+    return StoredCore(dump.path, size, expected.bytes, crc)

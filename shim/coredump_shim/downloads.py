@@ -1,0 +1,154 @@
+"""The `dump` subresource over HTTP: downloading an endpoint's dumps and purging them.
+
+Not here: the archive (archive), what a query means (selection, parts), and which process serves it (serving).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.wsgi import wrap_file
+
+from coredump_shim import names, parts, removal, selection
+from coredump_shim.archive import Plan, Planner
+from coredump_shim.archivefile import ArchiveFile
+from coredump_shim.catalog import Catalog, Dump
+from coredump_shim.deadline import Deadline
+from coredump_shim.parts import Part, RangeError
+from coredump_shim.selection import Selection
+from coredump_shim.status import bad_request, not_found, shown
+
+log = logging.getLogger(__name__)
+
+RULES = (f"{names.OBJECT}/dump", f"{names.OBJECT}/proxy/dump")
+"""kube-apiserver cuts an answer of the first after 60 s; `proxy` is long-running and has no deadline."""
+
+ARCHIVE_LENGTH = "Coredump-Archive-Length"
+"""Header with the length of the whole archive, also in the answer to a part."""
+
+STEP = 64
+"""Dumps handled under one deadline: many dumps may take long, but none may stand still."""
+
+LISTED = 100
+"""How many of the dumps that were deleted an answer lists."""
+
+
+def blueprint(catalog: Catalog, poduid_of: Callable[[str, str], str], deadline: Deadline) -> Blueprint:
+    """Return the routes; poduid_of(namespace, name) gives an endpoint's pod or raises ApiError 404."""
+    routes = Blueprint("downloads", __name__)
+
+    def get(namespace: str, name: str) -> Response:
+        asked = selection.parse(request.args.items(multi=True))
+        pod = _Pod(catalog, deadline, namespace, name, poduid_of(namespace, name))
+        part = parts.queried(asked, pod.plan)
+        if part is None:
+            part = parts.ranged(asked, request.range, request.headers.get("If-Range"), pod.plan)
+        return _answer(part, namespace, name)
+
+    def delete(namespace: str, name: str) -> Response:
+        asked = selection.parse(request.args.items(multi=True))
+        for parameter in ("offset", "length", "etag"):
+            if getattr(asked, parameter) is not None:
+                raise bad_request(parameter, "has no meaning where dumps are deleted")
+        pod = _Pod(catalog, deadline, namespace, name, poduid_of(namespace, name))
+        removed = pod.remove(asked)
+        log.info("deleted %d dumps of %s/%s for %s", len(removed), namespace, name, request.remote_addr)
+        return jsonify(_deleted(name, removed))
+
+    for rule in RULES:
+        routes.add_url_rule(rule, view_func=get, methods=["GET"])
+        routes.add_url_rule(rule, view_func=delete, methods=["DELETE"])
+    routes.register_error_handler(RangeError, RangeError.response)
+    return routes
+
+
+@dataclass(frozen=True)
+class _Pod:
+    """An endpoint's dumps. Every method raises ApiError: 404 where none is asked for, 503 without a store."""
+
+    catalog: Catalog
+    deadline: Deadline
+    namespace: str
+    name: str
+    uid: str
+
+    def dumps(self, asked: Selection) -> Sequence[Dump]:
+        dumps = self.deadline.call(self.catalog.dumps, self.namespace, asked.poduid or self.uid)
+        if asked.poduid not in (None, self.uid):
+            # Other pods' dumps are given only under that pod's name: access was granted for the name.
+            dumps = [dump for dump in dumps if dump.record.identity.pod == self.name]
+            if not dumps:
+                raise not_found(f"poduid: no pod {shown(self.name)} of this UID has dumps", self.name)
+        return asked.choose(dumps)
+
+    def plan(self, asked: Selection) -> Plan:
+        planner = Planner(self.catalog.root)
+        for step in _steps(self.dumps(asked)):
+            self.deadline.call(planner.add, step)
+        plan = planner.plan()
+        if not plan.places:
+            raise not_found("there are no dumps of this pod any more", self.name)
+        return plan
+
+    def remove(self, asked: Selection) -> list[Dump]:
+        removed = []
+        for step in _steps(self.dumps(asked)):
+            removed += self.deadline.call(removal.remove, self.catalog.root, step)
+        return removed
+
+
+def _steps(dumps: Sequence[Dump]) -> Iterator[list[Dump]]:
+    rest = iter(dumps)
+    while step := list(islice(rest, STEP)):
+        yield step
+
+
+def _answer(part: Part, namespace: str, name: str) -> Response:
+    length = part.stop - part.start
+    if request.method == "HEAD":
+        response = Response(status=part.code)
+    else:
+        done = partial(_audit, f"{namespace}/{name}", request.remote_addr, part)
+        archive = ArchiveFile(part.plan, part.start, part.stop, done)
+        # Through wsgi.file_wrapper the server sends the file by itself, and no thread waits for the reader.
+        body = wrap_file(request.environ, archive)  # type: ignore[arg-type]
+        response = Response(body, status=part.code, direct_passthrough=True)
+    response.content_type = "application/gzip"  # never Content-Encoding: kubectl would silently unpack it
+    response.content_length = length
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}-coredump.tar.gz"'
+    response.headers["ETag"] = f'"{part.plan.etag}"'
+    response.headers["Accept-Ranges"] = "bytes"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers[ARCHIVE_LENGTH] = str(part.plan.length)
+    if part.code == 206:
+        response.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{part.plan.length}"
+    return response
+
+
+def _audit(endpoint: str, who: str | None, part: Part, sent: int) -> None:
+    length = part.stop - part.start
+    result = "complete" if sent == length else "aborted"
+    log.info(
+        "download of %s (%d dumps) for %s: %d of %d bytes from %d on, %s",
+        *(endpoint, len(part.plan.places), who, sent, length, part.start, result),
+    )
+
+
+def _deleted(name: str, removed: Sequence[Dump]) -> dict[str, Any]:
+    listed = [{"reason": "Deleted", "message": f"{dump.container}/{dump.id}"} for dump in removed[:LISTED]]
+    details = {"group": names.GROUP, "kind": names.RESOURCE, "name": name, "causes": listed}
+    message = f"{len(removed)} dump{'' if len(removed) == 1 else 's'} deleted"
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "message": message,
+        "details": details,
+    }

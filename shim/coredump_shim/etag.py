@@ -1,0 +1,48 @@
+"""The entity tag of an archive: which archive it was, and which dumps there were when it was made.
+
+Not here: what an archive's digest covers (archive) and the query parameter (selection).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from coredump_shim import rfc3339
+from coredump_shim.catalog import Dump
+
+_FORM = re.compile(r'"?(?P<cutoff>[0-9a-f]{1,16})-(?P<digest>[0-9a-f]{32})"?\Z')
+
+
+@dataclass(frozen=True)
+class ETag:
+    """Tells one archive from every other, and lets it be made again after more dumps have arrived."""
+
+    cutoff: int
+    """Arrival of the newest dump in it; dumps that arrived later were not there yet."""
+    digest: str
+
+    def __str__(self) -> str:
+        """Return it as it stands in a query; a header has it in double quotes."""
+        return f"{self.cutoff:x}-{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> ETag:
+        """Read what str() wrote, in double quotes or without. Raises ValueError."""
+        match = _FORM.match(text)
+        if match is None:
+            raise ValueError("is not an ETag of such an archive")
+        return cls(int(match["cutoff"], 16), match["digest"])
+
+
+def arrival(dump: Dump) -> int:
+    """Return when the store had a dump, in microseconds since the epoch by its node's clock.
+
+    Where the record does not say, the time of the crash stands in, and 0 for that.
+    """
+    for text in (dump.record.delivered, dump.record.time):
+        try:
+            return max(rfc3339.microseconds(text or ""), 0)
+        except ValueError:
+            continue
+    return 0

@@ -1,0 +1,66 @@
+"""Removing dumps from a store: out of sight at once, then from the disk.
+
+Not here: which dumps (selection), and who may (the API).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+
+from coredump_guard import store
+from coredump_shim import beneath
+from coredump_shim.catalog import Dump
+
+PURGED = ".purged-"
+"""Begins the names of dumps that are being removed; no dump's id begins with a dot."""
+
+Container = tuple[str, str, str]
+
+
+def remove(root: str, dumps: Iterable[Dump]) -> list[Dump]:
+    """Remove dumps and their announcements, also what an earlier removal left half done beside them.
+
+    Return those that were still there. Raises OSError; what was renamed by then is out of sight, and gone
+    from the disk after the next removal in the same container.
+    """
+    removed = []
+    containers: dict[Container, None] = {}
+    for dump in dumps:
+        place = (dump.namespace, dump.poduid, dump.container)
+        containers[place] = None
+        if _hide(root, place, dump.id):
+            removed.append(dump)
+    for place in containers:
+        _sweep(root, place)
+    return removed
+
+
+def _hide(root: str, place: Container, dump_id: str) -> bool:
+    hidden = f"{PURGED}{dump_id}-{secrets.token_hex(4)}"
+    try:
+        with beneath.directory(root, *place) as fd:
+            os.rename(dump_id, hidden, src_dir_fd=fd, dst_dir_fd=fd)
+    except OSError as error:
+        if error.errno not in beneath.GONE:
+            raise
+        return False
+    with suppress(FileNotFoundError), beneath.directory(root, store.INBOX) as inbox:
+        os.unlink(dump_id, dir_fd=inbox)
+    return True
+
+
+def _sweep(root: str, place: Container) -> None:
+    try:
+        with beneath.directory(root, *place) as fd:
+            for name in beneath.subdirectories(fd):
+                if name.startswith(PURGED):
+                    # rmtree follows no symlink here: shutil.rmtree.avoids_symlink_attacks.
+                    with suppress(FileNotFoundError):
+                        shutil.rmtree(name, dir_fd=fd)
+    except OSError as error:
+        if error.errno not in beneath.GONE:
+            raise

@@ -1,0 +1,345 @@
+"""The dump subresource over HTTP, without a server."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from tests.support.dumps import write_dump
+from werkzeug.test import TestResponse
+
+from coredump_guard.record import Record
+from coredump_shim import downloads, status
+from coredump_shim.catalog import Catalog
+from coredump_shim.deadline import Deadline
+
+UID = "11111111-2222-3333-4444-555555555555"
+OTHER_UID = "22222222-2222-3333-4444-555555555555"
+WEB = "/apis/coredump.fujitsu.com/v1alpha1/namespaces/demo/coredumpendpoints/web/dump"
+START = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    root = tmp_path / "store"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def client(store: Path) -> FlaskClient:
+    def poduid_of(namespace: str, name: str) -> str:
+        if (namespace, name) != ("demo", "web"):
+            raise status.no_endpoint(namespace, name)
+        return UID
+
+    app = Flask("test")
+    app.register_blueprint(downloads.blueprint(Catalog(str(store)), poduid_of, Deadline(5, 4)))
+    status.register(app)
+    return app.test_client()
+
+
+def dump(
+    store: Path, minute: int = 0, container: str = "app", core: bytes = b"core" * 1000, **more: object
+) -> str:
+    when = START + datetime.timedelta(minutes=minute)
+    return write_dump(store, when=when, container=container, core=core, **more).name  # type: ignore[arg-type]
+
+
+def members(data: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+        return archive.getnames()
+
+
+def message(response: TestResponse, code: int) -> str:
+    assert response.status_code == code, response.data[:500]
+    body = json.loads(response.data)
+    assert body["kind"] == "Status" and body["code"] == code
+    return str(body["message"])
+
+
+@pytest.mark.parametrize("path", [WEB, WEB.replace("/dump", "/proxy/dump")])
+def test_gives_every_dump(store: Path, client: FlaskClient, path: str) -> None:
+    first, second = dump(store), dump(store, 1, "sidecar", files={"maps": b"55d0-55d1 r-xp"})
+    response = client.get(path)
+    assert response.status_code == 200
+    assert response.content_type == "application/gzip"
+    assert "Content-Encoding" not in response.headers
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.content_length == len(response.data)
+    assert members(response.data) == [
+        *("app", f"app/{first}", f"app/{first}/info.json", f"app/{first}/core"),
+        *("sidecar", f"sidecar/{second}", f"sidecar/{second}/info.json", f"sidecar/{second}/maps"),
+        *(f"sidecar/{second}/core", "SHA256SUMS"),
+    ]
+
+
+def test_sums_hold_after_unpacking(store: Path, client: FlaskClient, tmp_path: Path) -> None:
+    dump(store, files={"maps": b"m" * 5000, "log": b"l" * 512})
+    dump(store, 1, core=os.urandom(3 << 20))
+    (tmp_path / "out").mkdir()
+    with tarfile.open(fileobj=io.BytesIO(client.get(WEB).data)) as archive:
+        archive.extractall(tmp_path / "out", filter="data")
+    check = subprocess.run(
+        ["sha256sum", "-c", "--strict", "SHA256SUMS"],
+        cwd=tmp_path / "out",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert check.stdout.count(": OK") == 6
+    assert (tmp_path / "out/SHA256SUMS").stat().st_mode & 0o777 == 0o600
+
+
+def test_same_selection_same_bytes(store: Path, client: FlaskClient) -> None:
+    dump(store)
+    dump(store, 1, "sidecar")
+    first, second = client.get(WEB), client.get(WEB)
+    assert first.data == second.data
+    assert first.headers["ETag"] == second.headers["ETag"]
+
+
+def test_head_has_the_headers_and_no_body(store: Path, client: FlaskClient) -> None:
+    dump(store)
+    head, whole = client.head(WEB), client.get(WEB)
+    assert head.data == b""
+    for name in ("Content-Length", "ETag", "Content-Type", "Content-Disposition"):
+        assert head.headers[name] == whole.headers[name]
+
+
+def test_selectors(store: Path, client: FlaskClient) -> None:
+    ids = [dump(store, 0), dump(store, 1), dump(store, 2, "sidecar")]
+
+    def chosen(query: str) -> set[str]:
+        names = members(client.get(f"{WEB}?{query}").data)
+        return {name.split("/")[1] for name in names if name.count("/") == 2}
+
+    assert chosen("container=app") == {ids[0], ids[1]}
+    assert chosen(f"id={ids[1]}") == {ids[1]}
+    assert chosen("since=2026-01-31T12:01:00Z") == {ids[1], ids[2]}
+    assert chosen("since=2026-01-31T14:01:00%2B02:00") == {ids[1], ids[2]}
+    assert chosen("latest=true") == {ids[2]}
+    assert chosen("latest=true&container=app") == {ids[1]}
+    assert chosen("latest=false") == set(ids)
+
+
+def test_an_earlier_pod_of_the_name_by_its_uid(store: Path, client: FlaskClient) -> None:
+    dump(store)
+    earlier = dump(store, 1, poduid=OTHER_UID)
+    names = members(client.get(f"{WEB}?poduid={OTHER_UID}").data)
+    assert f"app/{earlier}/core" in names
+
+
+def test_another_pods_dumps_are_not_given_under_this_name(store: Path, client: FlaskClient) -> None:
+    dump(store)
+    dump(store, 1, poduid=OTHER_UID, pod="secret")
+    assert "poduid" in message(client.get(f"{WEB}?poduid={OTHER_UID}"), 404)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("container=../../x", "container"),
+        ("container=%2e%2e%2f%2e%2e%2fx", "container"),
+        ("container=a%00b", "container"),
+        ("container=" + "a" * 10_000, "container"),
+        ("container=", "container"),
+        ("container=app&container=app", "container"),
+        ("id=../../../etc/passwd", "id"),
+        ("id=%0a", "id"),
+        ("since=yesterday", "since"),
+        ("since=2026-01-31", "since"),
+        ("since=2026-13-31T12:00:00Z", "since"),
+        ("since=2026-01-31T12:00:00", "since"),
+        ("latest", "latest"),
+        ("latest=1", "latest"),
+        ("poduid=../x", "poduid"),
+        ("offset=-1", "offset"),
+        ("offset=1e3", "offset"),
+        ("offset=%D9%A3", "offset"),
+        ("offset=" + "9" * 5000, "offset"),
+        ("offset=5", "etag"),
+        ("length=0", "length"),
+        ("length=x", "length"),
+        ("etag=nonsense", "etag"),
+        ("etag=1-" + "g" * 32, "etag"),
+        ("nonsense=1", "nonsense"),
+        ("%00=1", "parameter"),
+        ("n" * 10_000 + "=1", "parameter"),
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_bad_parameter_is_named(
+    store: Path, client: FlaskClient, query: str, parameter: str, method: str
+) -> None:
+    dump(store)
+    said = message(client.open(f"{WEB}?{query}", method=method), 400)
+    assert parameter in said
+    assert len(said) < 400
+    assert client.get(WEB).status_code == 200
+
+
+def test_unknown_is_answered_with_what_there_is(store: Path, client: FlaskClient) -> None:
+    there = dump(store)
+    dump(store, 1, "sidecar")
+    said = message(client.get(f"{WEB}?container=nginx"), 404)
+    assert "nginx" in said and "app" in said and "sidecar" in said
+    assert there in message(client.get(f"{WEB}?id={there[:-1]}{'0' if there[-1] != '0' else '1'}"), 404)
+    assert "since" in message(client.get(f"{WEB}?since=2036-01-01T00:00:00Z"), 404)
+
+
+def test_no_dumps_and_no_endpoint(client: FlaskClient) -> None:
+    assert "no dumps" in message(client.get(WEB), 404)
+    assert "other" in message(client.get(WEB.replace("web", "other")), 404)
+
+
+def test_missing_store_is_503(store: Path, client: FlaskClient) -> None:
+    store.rmdir()
+    message(client.get(WEB), 503)
+
+
+def test_parts_equal_the_whole_with_dumps_arriving_in_between(store: Path, client: FlaskClient) -> None:
+    dump(store, core=os.urandom(50_000))
+    dump(store, 1, "sidecar", core=os.urandom(50_000))
+    whole = client.get(WEB)
+    first = client.get(f"{WEB}?length=1000")
+    total, etag = int(first.headers[downloads.ARCHIVE_LENGTH]), first.headers["ETag"].strip('"')
+    assert total == len(whole.data)
+    parts = [first.data]
+    while sum(map(len, parts)) < total:
+        dump(store, 1 + len(parts), "later")
+        parts.append(client.get(f"{WEB}?offset={sum(map(len, parts))}&length=30000&etag={etag}").data)
+    assert b"".join(parts) == whole.data
+    assert client.get(f"{WEB}?latest=true").headers["ETag"] != first.headers["ETag"]
+
+
+def test_parts_of_latest_stay_with_the_dump_that_was_the_latest(store: Path, client: FlaskClient) -> None:
+    dump(store)
+    whole = client.get(f"{WEB}?latest=true")
+    dump(store, 1)
+    again = client.get(f"{WEB}?latest=true&offset=0&etag={whole.headers['ETag']}")
+    assert again.data == whole.data
+
+
+@pytest.mark.parametrize("victims", [["app"], ["app", "sidecar"]])
+def test_part_of_an_archive_that_is_no_more_is_412(
+    store: Path, client: FlaskClient, victims: list[str]
+) -> None:
+    dump(store)
+    dump(store, 1, "sidecar")
+    etag = client.head(WEB).headers["ETag"]
+    for container in victims:
+        client.delete(f"{WEB}?container={container}")
+    assert "etag" in message(client.get(f"{WEB}?offset=10&etag={etag}"), 412)
+
+
+def test_offset_behind_the_end_is_416(store: Path, client: FlaskClient) -> None:
+    dump(store)
+    head = client.head(WEB)
+    total, etag = head.content_length, head.headers["ETag"]
+    assert "offset" in message(client.get(f"{WEB}?offset={total}&etag={etag}"), 416)
+
+
+def test_ranges(store: Path, client: FlaskClient) -> None:
+    dump(store, core=os.urandom(9000))
+    whole = client.get(WEB)
+    total = len(whole.data)
+
+    def get(value: str, **more: str) -> TestResponse:
+        return client.get(WEB, headers={"Range": value, **more})
+
+    part = get("bytes=100-199")
+    assert (part.status_code, part.data) == (206, whole.data[100:200])
+    assert part.headers["Content-Range"] == f"bytes 100-199/{total}"
+    assert get("bytes=100-").data == whole.data[100:]
+    assert get("bytes=-100").data == whole.data[-100:]
+    assert get("bytes=0-0").data == whole.data[:1]
+    assert get(f"bytes=0-{total * 2}").data == whole.data
+    beyond = get(f"bytes={total}-")
+    assert beyond.status_code == 416
+    assert beyond.headers["Content-Range"] == f"bytes */{total}"
+    for ignored in ("bytes=5-2", "bytes=0-1,5-9", "lines=1-2", "bytes=x", "bytes=" + "9" * 5000 + "-"):
+        assert get(ignored).status_code in (200, 416), ignored
+
+
+def test_if_range_gives_the_old_archive_or_the_whole_new_one(store: Path, client: FlaskClient) -> None:
+    first = dump(store)
+    whole = client.get(WEB)
+    dump(store, 1)
+    condition = {"Range": "bytes=50-", "If-Range": whole.headers["ETag"]}
+    resumed = client.get(WEB, headers=condition)
+    assert (resumed.status_code, resumed.data) == (206, whole.data[50:])
+    client.delete(f"{WEB}?id={first}")
+    assert client.get(WEB, headers=condition).status_code == 200
+    assert client.get(WEB, headers=condition | {"If-Range": '"other"'}).status_code == 200
+
+
+def test_resuming_without_if_range_after_another_dump_is_a_whole_archive(
+    store: Path, client: FlaskClient
+) -> None:
+    """What `curl -C -` does: it sends no If-Range."""
+    dump(store, core=os.urandom(40_000))
+    begun = client.get(WEB).data[:30_000]
+    dump(store, 1)
+    rest = client.get(WEB, headers={"Range": "bytes=30000-"}).data
+    assert len(members(begun + rest)) == 8
+
+
+def test_delete_purges_what_is_selected(store: Path, client: FlaskClient) -> None:
+    gone, kept = dump(store), dump(store, 1, "sidecar")
+    (store / ".inbox").mkdir()
+    (store / ".inbox" / gone).write_text("x")
+    response = client.delete(f"{WEB}?container=app")
+    body = json.loads(response.data)
+    assert (response.status_code, body["status"], body["message"]) == (200, "Success", "1 dump deleted")
+    assert body["details"]["causes"] == [{"reason": "Deleted", "message": f"app/{gone}"}]
+    assert list((store / "demo" / UID / "app").iterdir()) == []
+    assert list((store / ".inbox").iterdir()) == []
+    assert f"sidecar/{kept}/core" in members(client.get(WEB).data)
+    message(client.delete(f"{WEB}?container=app"), 404)
+
+
+def test_core_that_is_not_what_its_record_says_is_left_out_and_said(store: Path, client: FlaskClient) -> None:
+    broken = dump(store)
+    core = store / "demo" / UID / "app" / broken / "core.gz"
+    core.write_bytes(core.read_bytes()[:-7])
+    with tarfile.open(fileobj=io.BytesIO(client.get(WEB).data)) as archive:
+        assert f"app/{broken}/core" not in archive.getnames()
+        missing = archive.extractfile(f"app/{broken}/core.missing")
+        assert missing is not None and b"core.gz has" in missing.read()
+
+
+def test_crash_without_a_core(store: Path, client: FlaskClient) -> None:
+    refused = write_dump(store, core=None).name
+    names = members(client.get(WEB).data)
+    assert names == ["app", f"app/{refused}", f"app/{refused}/info.json", "SHA256SUMS"]
+
+
+def test_sum_of_the_core_is_the_records(store: Path, client: FlaskClient) -> None:
+    name = dump(store, core=b"x" * 70_000)
+    with tarfile.open(fileobj=io.BytesIO(client.get(WEB).data)) as archive:
+        sums = archive.extractfile("SHA256SUMS")
+        assert sums is not None
+        lines = sums.read().decode().splitlines()
+    assert f"{hashlib.sha256(b'x' * 70_000).hexdigest()}  app/{name}/core" in lines
+
+
+def test_hostile_sum_of_the_core_is_left_out(store: Path, client: FlaskClient) -> None:
+    name = dump(store)
+    info = store / "demo" / UID / "app" / name / "info.json"
+    record = Record.from_json(info.read_bytes())
+    info.write_text(record.to_json().replace(record.core.sha256, "0\\n" + "1" * 64 + "  /etc/passwd"))
+    with tarfile.open(fileobj=io.BytesIO(client.get(WEB).data)) as archive:
+        sums = archive.extractfile("SHA256SUMS")
+        assert sums is not None and sums.read().count(b"\n") == 1
