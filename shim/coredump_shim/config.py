@@ -1,0 +1,83 @@
+"""What a shim is told at its start: one frozen value, parsed and checked once.
+
+Not here: the command line that it comes from (cli).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+
+ANYWHERE_WARNING = (
+    "WARNING: listening on {listen} without any authentication or encryption: whoever reaches this address "
+    "reads every core in the store, and so the memory of every process that crashed"
+)
+
+_LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})\Z")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A stand-alone shim."""
+
+    store: str
+    """Root of the store, an absolute path."""
+    state: str
+    """Directory in which created and deleted endpoints are kept."""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_body: int = 1 << 20
+    """Largest body of a request, in bytes; what etcd lets an object have."""
+    max_watches: int = 16
+    """Watches at one time; each holds a thread of the server."""
+    max_reads: int = 8
+    """Store look-ups at one time; each holds a thread of the server while the store is slow."""
+    store_seconds: float = 5.0
+    """How long one look-up in the store may take."""
+
+    @property
+    def threads(self) -> int:
+        """Return how many threads the server needs so that discovery always finds a free one."""
+        return self.max_watches + self.max_reads + 8
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether others than this machine can reach it."""
+        return not is_loopback(self.host)
+
+
+def standalone(store: str, state: str | None, listen: str, *, anywhere_allowed: bool) -> Config:
+    """Check the settings of a stand-alone shim. Raises ConfigError."""
+    host, port = parse_listen(listen)
+    if not is_loopback(host) and not anywhere_allowed:
+        raise ConfigError(
+            f"--listen {listen} is not a loopback address, and a stand-alone shim has no authentication: "
+            "whoever reaches it can read every core. Use 127.0.0.1 (and ssh -L to reach it from elsewhere), "
+            "or say --insecure-listen-anywhere as well"
+        )
+    root = os.path.abspath(store)
+    if not os.path.isdir(root):
+        raise ConfigError(f"--store {store} is not a directory; name the directory the nodes deliver to")
+    return Config(root, os.path.abspath(state) if state else f"{root}/.endpoints", host, port)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return address and port of `ADDRESS:PORT`, `[IPv6]:PORT` or `:PORT`. Raises ConfigError."""
+    match = _LISTEN.match(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ConfigError(f"--listen {text!r} must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080")
+    return match["six"] or match["host"] or "0.0.0.0", int(match["port"])  # noqa: S104 (refused unless asked for)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this address or name can only mean this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")

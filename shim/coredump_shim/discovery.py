@@ -1,0 +1,163 @@
+"""What the API says of itself: version, health, and discovery in its three forms.
+
+Not here: the schema of its objects (openapi).
+
+The forms: one document a path (legacy), and everything in one, as apidiscovery.k8s.io v2 and v2beta1, at
+/api and /apis for callers whose Accept header asks for it. All are constants: none waits for the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from coredump_guard import __version__
+from coredump_shim import accept, core, names, objects
+from coredump_shim.endpoint import Object
+
+APIDISCOVERY = "apidiscovery.k8s.io"
+OFFERED = {("APIGroupDiscoveryList", "v2"): "v2", ("APIGroupDiscoveryList", "v2beta1"): "v2beta1"}
+
+KUBERNETES = "1.32"
+"""The Kubernetes release whose behaviour this follows; kubectl compares it to its own."""
+
+RESOURCES: list[Object] = [
+    {
+        "name": names.RESOURCE,
+        "singularName": names.SINGULAR,
+        "namespaced": True,
+        "kind": names.KIND,
+        "verbs": objects.VERBS,
+        "shortNames": [names.SHORT],
+        "categories": ["coredump"],
+    },
+    {
+        "name": f"{names.RESOURCE}/dump",
+        "singularName": "",
+        "namespaced": True,
+        "kind": names.KIND,
+        "verbs": ["delete", "get"],
+    },
+    {
+        "name": f"{names.RESOURCE}/proxy",
+        "singularName": "",
+        "namespaced": True,
+        "kind": names.KIND,
+        "verbs": ["delete", "get"],
+    },
+]
+
+_GROUP_VERSION = {"groupVersion": names.API_VERSION, "version": names.VERSION}
+_GROUP = {"name": names.GROUP, "versions": [_GROUP_VERSION], "preferredVersion": _GROUP_VERSION}
+
+DOCUMENTS: dict[str, Object] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
+    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": core.RESOURCES},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_GROUP]},
+    f"/apis/{names.GROUP}": {"kind": "APIGroup", "apiVersion": "v1", **_GROUP},
+    names.ROOT: {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": names.API_VERSION,
+        "resources": RESOURCES,
+    },
+}
+"""Legacy discovery, by path."""
+
+HEALTH = ("/healthz", "/livez", "/readyz")
+
+
+def aggregated(group: str, version: str, resources: list[Object], form: str) -> Object:
+    """Return an APIGroupDiscoveryList of one group; form is v2 or v2beta1, which differ in name only."""
+    found = [_aggregated(resource, group, version) for resource in resources if "/" not in resource["name"]]
+    for resource in found:
+        resource["subresources"] = [
+            {
+                "subresource": sub["name"].partition("/")[2],
+                "responseKind": resource["responseKind"],
+                "verbs": sub["verbs"],
+            }
+            for sub in resources
+            if sub["name"].startswith(resource["resource"] + "/")
+        ]
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"{APIDISCOVERY}/{form}",
+        "metadata": {},
+        "items": [
+            {
+                "metadata": {"name": group} if group else {},
+                "versions": [{"version": version, "resources": found, "freshness": "Current"}],
+            }
+        ],
+    }
+
+
+def blueprint() -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("discovery", __name__)
+    for path, document in DOCUMENTS.items():
+        if path not in _AGGREGATED:
+            routes.add_url_rule(path, path.replace(".", "_"), lambda document=document: jsonify(document))
+    for path in _AGGREGATED:
+        routes.add_url_rule(path, path, lambda path=path: _negotiated(path))
+    for path in HEALTH:
+        routes.add_url_rule(path, path, lambda: Response("ok", mimetype="text/plain"))
+    routes.add_url_rule("/version", "version", lambda: jsonify(_version()))
+    return routes
+
+
+_AGGREGATED = {
+    "/api": ("", "v1", core.RESOURCES),
+    "/apis": (names.GROUP, names.VERSION, RESOURCES),
+}
+
+
+def _negotiated(path: str) -> Response:
+    form = accept.form(request, APIDISCOVERY, OFFERED)
+    document = aggregated(*_AGGREGATED[path], form) if form else DOCUMENTS[path]
+    return cacheable(json.dumps(document).encode(), _media_type(form))
+
+
+def _media_type(form: str) -> str:
+    parameters = f";g={APIDISCOVERY};v={form};as=APIGroupDiscoveryList" if form else ""
+    return f"application/json{parameters}"
+
+
+def cacheable(body: bytes, content_type: str) -> Response:
+    """Return a document with an ETag, or 304 for a caller who has it."""
+    response = Response(body, content_type=content_type)
+    response.set_etag(hashlib.sha256(body).hexdigest())
+    response.headers["Vary"] = "Accept"
+    response.make_conditional(request)
+    return response
+
+
+def _aggregated(resource: Object, group: str, version: str) -> Object:
+    found: dict[str, Any] = {
+        "resource": resource["name"],
+        "responseKind": {"group": group, "version": version, "kind": resource["kind"]},
+        "scope": "Namespaced" if resource["namespaced"] else "Cluster",
+        "singularResource": resource["singularName"],
+        "verbs": resource["verbs"],
+    }
+    return found | {key: resource[key] for key in ("shortNames", "categories") if key in resource}
+
+
+def _version() -> Object:
+    major, minor = KUBERNETES.split(".")
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": f"v{KUBERNETES}.0+coredump-shim-{__version__}",
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": platform.python_implementation(),
+        "platform": "linux/amd64",
+    }

@@ -1,0 +1,151 @@
+"""What a CoredumpEndpoint says: worked out from a namespace's dumps and what was created and deleted there.
+
+Not here: reading either of them, and resource versions (history).
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coredump_guard import store
+from coredump_shim import names
+from coredump_shim.catalog import Dump
+from coredump_shim.kept import Kept
+
+Object = dict[str, Any]
+"""An API object as JSON has it."""
+
+NEWEST = 10
+"""How many dumps a status names."""
+
+_UIDS = uuid.UUID("0d1c39b5-6b0a-5a0e-9d0e-6f1d9f3c2b77")
+"""Namespace of the UIDs of derived endpoints (RFC 9562, version 5), so that they survive a restart."""
+
+_LARGEST = (1 << 63) - 1
+
+
+def now() -> str:
+    """Return the time as Kubernetes writes it: RFC 3339 in UTC, whole seconds."""
+    return _rfc3339(datetime.datetime.now(datetime.UTC))
+
+
+def all_of(namespace: str, dumps: Sequence[Dump], kept: Mapping[str, Kept]) -> dict[str, Object]:
+    """Return a namespace's endpoints by name; dumps come sorted by id."""
+    latest = latest_pods(dumps)
+    found: dict[str, Object] = {}
+    for name in latest.keys() | kept.keys():
+        entry = kept.get(name)
+        if entry is not None and not entry.deleted:
+            found[name] = build(namespace, name, entry, dumps)
+        elif name in latest and not _is_hidden(name, entry, dumps):
+            found[name] = build(namespace, name, derived(namespace, name, latest[name], dumps, entry), dumps)
+    return found
+
+
+def latest_pods(dumps: Sequence[Dump]) -> dict[str, str]:
+    """Return, by pod name, the UID of the pod of this name that crashed last."""
+    pods = ((dump.record.identity.pod, dump.poduid) for dump in dumps)
+    return {name: poduid for name, poduid in pods if store.is_pod(name)}
+
+
+def ids_of_pods(name: str, dumps: Sequence[Dump]) -> list[str]:
+    """Return the ids of the dumps of every pod that had this name."""
+    return [dump.id for dump in dumps if dump.record.identity.pod == name]
+
+
+def derived(namespace: str, name: str, poduid: str, dumps: Sequence[Dump], mark: Kept | None = None) -> Kept:
+    """Return what is true of an endpoint that nobody created; `mark` is that of its last deletion."""
+    first = next(dump for dump in dumps if dump.poduid == poduid)
+    lived = "/".join((namespace, name, poduid, mark.deleted if mark else ""))
+    return Kept(uid=str(uuid.uuid5(_UIDS, lived)), created=_rfc3339(crash_time(first)), poduid=poduid)
+
+
+def build(namespace: str, name: str, entry: Kept, dumps: Sequence[Dump]) -> Object:
+    """Return the object, still without a resourceVersion."""
+    metadata: Object = {
+        "name": name,
+        "namespace": namespace,
+        "uid": entry.uid,
+        "creationTimestamp": entry.created,
+    }
+    if entry.labels:
+        metadata["labels"] = entry.labels
+    if entry.annotations:
+        metadata["annotations"] = entry.annotations
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": metadata,
+        "spec": {"poduid": entry.poduid},
+        "status": status([dump for dump in dumps if dump.poduid == entry.poduid]),
+    }
+
+
+def status(dumps: Sequence[Dump]) -> Object:
+    """Sum up one pod's dumps, sorted by id; sizes are in bytes."""
+    whole = [dump for dump in dumps if dump.record.core.stored_bytes > 0]
+    size = _bounded(sum(dump.record.core.bytes for dump in whole))
+    summary: Object = {
+        "dumps": len(whole),
+        "refused": len(dumps) - len(whole),
+        "bytes": size,
+        "storedBytes": _bounded(sum(dump.record.core.stored_bytes for dump in whole)),
+        "size": quantity(size),
+        "containers": sorted({dump.container for dump in dumps}),
+    }
+    if dumps:
+        last = dumps[-1]
+        summary |= {
+            "lastCrash": _rfc3339(crash_time(last)),
+            "reason": last.record.signal.name,
+            "executable": last.record.process.executable,
+            "newest": [_named(dump) for dump in reversed(dumps[-NEWEST:])],
+        }
+    return summary
+
+
+def quantity(size: int) -> str:
+    """Return bytes as a Kubernetes quantity for people: 64Mi."""
+    power = min((size.bit_length() - 1) // 10, 4) if size else 0
+    amount = size / 1024**power
+    decimals = 1 if power and amount < 9.95 else 0
+    return f"{amount:.{decimals}f}{('', 'Ki', 'Mi', 'Gi', 'Ti')[power]}"
+
+
+def crash_time(dump: Dump) -> datetime.datetime:
+    """Return when it crashed, by the dump's id: unlike the record's text it has one form only."""
+    try:
+        parsed = datetime.datetime.strptime(dump.id[: len("20260101T000000Z")], "%Y%m%dT%H%M%SZ")
+    except ValueError:
+        return datetime.datetime.fromtimestamp(0, datetime.UTC)
+    return parsed.replace(tzinfo=datetime.UTC)
+
+
+def _named(dump: Dump) -> Object:
+    core = dump.record.core
+    named: Object = {
+        "id": dump.id,
+        "container": dump.container,
+        "time": _rfc3339(crash_time(dump)),
+        "reason": dump.record.signal.name,
+        "executable": dump.record.process.executable,
+        "node": dump.record.node,
+        "bytes": _bounded(core.bytes),
+        "storedBytes": _bounded(core.stored_bytes),
+    }
+    return named | ({"truncated": core.truncated} if core.truncated else {})
+
+
+def _is_hidden(name: str, mark: Kept | None, dumps: Sequence[Dump]) -> bool:
+    return mark is not None and set(ids_of_pods(name, dumps)) <= set(mark.hidden)
+
+
+def _bounded(size: int) -> int:
+    return max(0, min(size, _LARGEST))
+
+
+def _rfc3339(time: datetime.datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(len("2026-01-01T00:00:00Z"), "0")
