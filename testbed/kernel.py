@@ -22,7 +22,8 @@ SETTINGS = [
 def core_settings(seconds: float = 600) -> Iterator[dict[Path, bytes]]:
     """Hold the machine's core settings; whatever happens inside, they are afterwards what they were.
 
-    Yields what they were. Raises TimeoutError if another run holds them for longer than `seconds`.
+    Yields what they were, which is what will be put back. Raises TimeoutError if another run holds them for
+    longer than `seconds`.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("w") as lock:

@@ -13,16 +13,8 @@ from functools import cache
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "programs"
-# Frame pointers, no inlining and no tail calls: a backtrace shows the functions that the source calls.
-CC = (
-    "gcc",
-    "-std=gnu11",
-    "-g",
-    "-O1",
-    "-fno-inline",
-    "-fno-omit-frame-pointer",
-    "-fno-optimize-sibling-calls",
-)
+# Without optimisation a backtrace shows just the calls and the arguments that the source has.
+CC = ("gcc", "-std=gnu11", "-g", "-O0")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 

@@ -1,0 +1,1 @@
+"""The whole line on one machine: a process in a real pod dies, and kubectl fetches its core."""
