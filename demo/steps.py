@@ -11,6 +11,8 @@ from typing import IO
 
 TAIL = 15
 """Lines of a log that a failure shows."""
+WIDTH = 300
+"""Characters of each such line: containerd's can be pages long."""
 INDENT = " " * 11
 
 
@@ -21,7 +23,7 @@ class StepError(Exception):
         super().__init__(f"{what}: {why}")
         self._text = f"\nFAILED: {what}\n  {why}\n  What to do: {remedy}."
         if log is not None and log.exists():  # read now: some logs go when things are put back
-            lines = log.read_text(errors="replace").splitlines()[-TAIL:]
+            lines = [line[:WIDTH] for line in log.read_text(errors="replace").splitlines()[-TAIL:]]
             self._text += "".join(f"\n{INDENT}{line}" for line in [f"The end of {log}:", *lines])
 
     def show(self) -> None:

@@ -39,6 +39,8 @@ disabled_plugins = [
   "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.zfs",
 ]
+[debug]
+  level = "warn"
 [grpc]
   address = "{state}/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]

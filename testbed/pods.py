@@ -30,12 +30,12 @@ DEADLINE = 30
 """Seconds for one call to containerd."""
 
 
-CallError = grpc.RpcError
-"""What every call raises where containerd refuses it or does not answer."""
+class CallError(RuntimeError):
+    """containerd refused a call or did not answer it; the message has the call and its words."""
 
 
 class Client:
-    """A connection to containerd's CRI socket; every call has a deadline and raises grpc.RpcError."""
+    """A connection to containerd's CRI socket; every call has a deadline and raises CallError."""
 
     def __init__(self, socket: Path) -> None:
         self._channel = grpc.insecure_channel(f"unix:{socket}")
@@ -49,20 +49,27 @@ class Client:
     def call(self, method: str, **arguments: object) -> Any:
         """Call a method of the runtime service, RunPodSandbox say, with its request's fields."""
         request = getattr(cri, f"{method}Request")(**arguments)
-        return getattr(self._runtime, method)(request, timeout=DEADLINE)
+        return _call(getattr(self._runtime, method), method, request)
 
     def ready(self) -> bool:
         """Whether the runtime answers and calls itself ready."""
         try:
             status = self.call("Status").status
-        except grpc.RpcError:
+        except CallError:
             return False
         return any(one.type == "RuntimeReady" and one.status for one in status.conditions)
 
     def has_image(self, name: str) -> bool:
         """Whether the CRI knows an image, which it does a moment after the import."""
         request = cri.ImageStatusRequest(image=cri.ImageSpec(image=name))
-        return bool(self._images.ImageStatus(request, timeout=DEADLINE).HasField("image"))
+        return bool(_call(self._images.ImageStatus, "ImageStatus", request).HasField("image"))
+
+
+def _call(method: Any, name: str, request: object) -> Any:
+    try:
+        return method(request, timeout=DEADLINE)
+    except grpc.RpcError as error:
+        raise CallError(f"containerd, {name}: {error.details()}") from error
 
 
 @dataclass(frozen=True)
