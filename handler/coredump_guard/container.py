@@ -17,8 +17,10 @@ _LOOSE_POD = re.compile(r"pod(?P<uid>[A-Za-z0-9][-.A-Za-z0-9]{0,127})\Z")
 _CONTAINER = re.compile(r"(?:(?P<prefix>[a-z][-a-z]*)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?\Z")
 _LEGACY = re.compile(r"(?P<pod>.*\.slice):(?P<prefix>[^:]*):(?P<id>[0-9a-f]{64})\Z")
 _KUBEPODS = re.compile(
-    r"(?:.*-)?kubepods(?:\.slice)?\Z|(?:.*kubepods-)?(?:besteffort|burstable)(?:\.slice)?\Z"
+    r"(?:.*[-/])?kubepods(?:\.slice)?(?:/(?:besteffort|burstable))?\Z"
+    r"|.*kubepods-(?:besteffort|burstable)(?:\.slice)?\Z"
 )
+"""The one or two directories above a pod's, if they are the kubelet's."""
 _PREFERRED = ("", "name=systemd", "memory")
 """Controllers whose path is believed first: cgroup v2's has none."""
 
@@ -39,7 +41,9 @@ class Container:
 def parse(text: str) -> Container | None:
     """Return the container that /proc/PID/cgroup names, or None for a process outside any pod."""
     found: list[tuple[bool, int, Container]] = []
-    for line in text.splitlines():
+    for line in text.split(
+        "\n"
+    ):  # not splitlines: a cgroup's name may hold what Unicode counts as a line's end
         parts = line.split(":", 2)
         if len(parts) != 3:
             continue
@@ -73,7 +77,7 @@ def parse_path(path: str) -> Container | None:
 
 def _pod(segment: str, above: list[str]) -> tuple[str, str] | None:
     """Return (uid, qos) if the segment names a pod and something vouches that these are Kubernetes' pods."""
-    anchor = bool(above) and _KUBEPODS.match(above[-1]) is not None
+    anchor = _KUBEPODS.match("/".join(above[-2:])) is not None
     strict = _STRICT_POD.match(segment)
     if strict and (anchor or "kubepods" in segment or not above):
         qos = strict["qos"] or _qos(above)
