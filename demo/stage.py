@@ -58,8 +58,9 @@ def stage() -> Iterator[Stage]:
                 run(Place(0).guard("disarm"))
                 before.update(read_settings())  # not the killed demo's pattern is to be put back
         place = new_place()
-        with step("start containerd", "`tools/install demo` installs Debian's containerd and runc"):
+        with step("start containerd", "`tools/install demo` installs Debian's") as details:
             runtime = stack.enter_context(containerd())
+            details.append(str(runtime.state))
         stack.callback(shutil.rmtree, RUNTIME, ignore_errors=True)
         with step("start the guard", WHAT_IT_SAYS, place.guard_log):
             guard = stack.enter_context(service(place.guard("run"), place.guard_log))

@@ -6,6 +6,7 @@ A group's path is the one /proc/PID/cgroup shows, such as /kubepods/besteffort/p
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 from pathlib import Path
@@ -28,17 +29,23 @@ def processes(path: str) -> set[int]:
 
 
 def nest(path: str, name: str, pid: int) -> str:
-    """Move a process into a new group NAME below path, as systemd or docker in a container does."""
+    """Move a process into a new group below path, as systemd or docker in a container does.
+
+    `name` may be several groups deep. Returns the new group's path.
+    """
     for group in directories(path):
-        (group / name).mkdir(exist_ok=True)
-        for setting in (
-            "cpuset.cpus",
-            "cpuset.mems",
-        ):  # of version 1: empty at first, and then nobody may enter
-            if (group / setting).exists() and not (group / name / setting).read_text().strip():
-                (group / name / setting).write_text((group / setting).read_text())
-        (group / name / "cgroup.procs").write_text(str(pid))
+        nested = functools.reduce(_child, name.split("/"), group)
+        (nested / "cgroup.procs").write_text(str(pid))
     return f"{path}/{name}"
+
+
+def _child(group: Path, name: str) -> Path:
+    child = group / name
+    child.mkdir(exist_ok=True)
+    for setting in ("cpuset.cpus", "cpuset.mems"):  # of version 1: empty at first, and then nobody may enter
+        if (group / setting).exists() and not (child / setting).read_text().strip():
+            (child / setting).write_text((group / setting).read_text())
+    return child
 
 
 def kill(path: str) -> None:

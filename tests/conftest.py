@@ -16,20 +16,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests marked `root` where they cannot run, and say so."""
     if os.geteuid() == 0 and os.access(CORE_PATTERN, os.W_OK):
         return
-    missing = pytest.mark.skip(reason=f"needs root and a writable {CORE_PATTERN}: run `sudo make test`")
+    missing = pytest.mark.skip(reason=f"needs root and a writable {CORE_PATTERN}: run `make test` as root")
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(missing)
 
 
 @pytest.fixture(autouse=True)
-def _leaves_nothing(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
+def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail a test that leaves a process or a mount, or changed core settings, behind."""
-    if request.node.get_closest_marker("root") is None:
-        yield
-        return
     directory = tmp_path_factory.getbasetemp()
     before = leftovers.look(directory)
     yield

@@ -3,8 +3,8 @@
  *   --memory KIND:MIB   holds that much memory first; KIND is heap, random or zero
  *   --threads N         runs N more threads, which sleep
  *   --comm NAME         takes this name (prctl PR_SET_NAME, 15 bytes)
- *   --wait              says "ready" and crashes when SIGUSR1 comes
- *   --fork              crashes in a child; a namespace's process 1 ignores signals, a child does not
+ *   --fork              does all of it in a child; a namespace's process 1 ignores signals, a child does not
+ *   --wait              says "ready" and goes on when SIGUSR1 comes
  *   --signal N          sends itself signal N instead of reading through a null pointer
  *   --leader-exits      the first thread ends, then another one crashes
  *
@@ -184,10 +184,10 @@ int main(int argc, char **argv)
 		default: return 2;
 		}
 	}
-	if (waits)
-		wait_for_signal();
 	if (forks)
 		go_on_in_child();
+	if (waits)
+		wait_for_signal();
 	if (comm)
 		prctl(PR_SET_NAME, comm);
 	if (memory)

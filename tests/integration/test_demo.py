@@ -6,6 +6,7 @@ That it shows what it promises is .ci/run's to see: it runs the whole demo.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from demo.place import RUNTIME
+from demo.place import RUNTIME, WORK
 from demo.stage import PROGRAMS
-from testbed.containerd import PREFIX, STATES
 from testbed.kernel import core_settings
 
 pytestmark = pytest.mark.root
@@ -61,25 +61,33 @@ def guard_of(demo_id: int) -> int:
     return int(guard)
 
 
-def read_until(output: IO[str], text: str) -> None:
-    """Read lines up to the one with this text; the demo itself has deadlines for all it does."""
+def read_until(output: IO[str], text: str) -> str:
+    """Return the lines up to the one with this text; the demo itself has deadlines for all it does."""
     seen = []
     for line in output:
         seen.append(line)
         if text in line:
-            return
+            return "".join(seen)
     raise AssertionError(f"the demo never said {text!r}:\n{''.join(seen)}")
 
 
-def left() -> list[str]:
-    """Return what runs with one of the demo's own directories among its arguments, and these directories."""
-    found = [str(path) for path in (RUNTIME, *STATES.glob(f"{PREFIX}*")) if path.exists()]
+def assert_as_before(before: dict[Path, bytes], output: str) -> None:
+    """See that the core settings are what they were, and that nothing is left that the demo spoke of."""
+    with core_settings() as settings:  # no other demo runs meanwhile
+        assert settings == before
+        assert left(output) == []
+
+
+def left(output: str) -> list[str]:
+    """Return which of the demo's directories are there, and what runs with one among its arguments."""
+    directories = [str(RUNTIME), *re.findall(r"/run/coredump-guard-pods-\w+", output)]
+    found = [path for path in directories if Path(path).exists()]
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments = process.read_bytes()
         except OSError:
             continue
-        if os.fsencode(CHECKOUT / "build" / "demo") in arguments:
+        if any(path.encode() in arguments for path in [*directories, str(WORK)]):
             found.append(arguments.replace(b"\0", b" ").decode(errors="replace"))
     return found
 
@@ -98,12 +106,11 @@ def test_interrupted(moment: str, number: signal.Signals) -> None:
     before = read_settings_at_rest()
     with demo() as process:
         assert process.stdout is not None
-        read_until(process.stdout, moment)
+        output = read_until(process.stdout, moment)
         os.killpg(process.pid, number)
-        output = process.stdout.read()
+        output += process.stdout.read()
         assert process.wait(DEADLINE) == 130, output
-    assert read_settings_at_rest() == before
-    assert not left()
+    assert_as_before(before, output)
     assert f"Interrupted by {number.name}" in output
 
 
@@ -111,25 +118,24 @@ def test_guard_that_dies() -> None:
     before = read_settings_at_rest()
     with demo() as process:
         assert process.stdout is not None
-        read_until(process.stdout, "arm core_pattern")
+        output = read_until(process.stdout, "arm core_pattern")
         os.kill(guard_of(process.pid), signal.SIGKILL)
-        output = process.stdout.read()
+        output += process.stdout.read()
         assert process.wait(DEADLINE) == 1, output
     assert "FAILED: wait for the endpoint" in output
     assert "guard.log" in output
-    assert read_settings_at_rest() == before
-    assert not left()
+    assert_as_before(before, output)
 
 
 def test_killed_demo_is_put_right_by_the_next() -> None:
     before = read_settings_at_rest()
     with demo() as process:
         assert process.stdout is not None
-        read_until(process.stdout, "arm core_pattern")
+        killed = read_until(process.stdout, "arm core_pattern")
         process.kill()
         process.wait(DEADLINE)
     with demo() as process:
         output, _ = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0, output
     assert "put back what a killed demo left" in output
-    assert read_settings_at_rest() == before
+    assert_as_before(before, killed + output)

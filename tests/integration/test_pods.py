@@ -113,10 +113,10 @@ def test_leader_may_exit_first(runtime: Containerd, crash_image: str) -> None:
 def test_nested_cgroup(runtime: Containerd, crash_image: str) -> None:
     pod = runtime.run_pod("demo", "web")
     container = pod.start("app", crash_image, WAIT)
-    nested = cgroups.nest(container.cgroup, "docker", container.pid)
+    nested = cgroups.nest(container.cgroup, "docker/inner", container.pid)
     lines = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()
     assert {line.split(":", 2)[2] for line in lines} == {nested}
-    assert nested == f"{container.cgroup}/docker"
+    assert nested == f"{container.cgroup}/docker/inner"
     pod.stop()
 
 
