@@ -60,18 +60,26 @@ def identify(process: Process, root: str = "") -> Identity | None:
     identity = Identity(poduid=where.poduid, container_id=where.container_id, nested=where.nested)
     if not where.container_id:
         return identity
-    monitor = _monitor(process, where.container_id)
+    monitor = ""
+    with contextlib.suppress(OSError):  # a parent may end at any moment
+        monitor = _monitor(process, where.poduid)
     if monitor:
         root = root or f"{monitor}/root"
     for learn in (_from_conmon, _from_bundle, _from_docker, _from_logs):
         # Whatever is missing, unreadable or not what it should be: the next source may know.
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
             identity = _fill(identity, learn(identity, monitor, root))
     return identity
 
 
-def _monitor(process: Process, container_id: str) -> str:
-    """Return /proc/PID of the process that watches the container, the first parent outside of it."""
+def _monitor(process: Process, poduid: str) -> str:
+    """Return /proc/PID of the process that watches the container, the first parent in none of the pod's.
+
+    A parent in another container is the sandbox's pause, which adopts daemons where the pod's containers
+    share a PID namespace (shareProcessNamespace); its own parent is the monitor.
+
+    Raises OSError if a parent ends meanwhile.
+    """
     status = process.read("status")
     for _ in range(64):
         parent = _PPID.search(status)
@@ -80,7 +88,7 @@ def _monitor(process: Process, container_id: str) -> str:
         directory = f"{process.proc}/{int(parent[1])}"
         status = _read(f"{directory}/status")
         above = container.parse(_read(f"{directory}/cgroup").decode("utf-8", "replace"))
-        if above is None or above.monitor or above.container_id != container_id:
+        if above is None or above.monitor or not above.container_id or above.poduid != poduid:
             return directory
     return ""
 
