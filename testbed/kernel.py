@@ -43,8 +43,9 @@ def read_settings() -> dict[Path, bytes]:
 
 def settings_unless_held() -> dict[Path, bytes] | None:
     """Return the core settings as they are now, or None while a run holds them: then they may be its own."""
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("w") as lock:
+    if not LOCK.exists():
+        return read_settings()
+    with LOCK.open() as lock:
         return read_settings() if _locked(lock) else None
 
 

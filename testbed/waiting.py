@@ -12,7 +12,7 @@ PAUSE = 0.02
 """Seconds between two looks: short against what is waited for, long against what a look costs."""
 
 
-def wait_for(what: str, look: Callable[[], T], seconds: float = 30) -> T:
+def wait_for(what: str, look: Callable[[], T | None], seconds: float = 30) -> T:
     """Return look()'s first result that is true.
 
     Raises TimeoutError saying what was waited for when the seconds are over.
