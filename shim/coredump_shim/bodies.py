@@ -36,19 +36,16 @@ _METADATA = {
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
-    "finalizers",
-    "generateName",
     "generation",
     "labels",
     "managedFields",
     "name",
     "namespace",
-    "ownerReferences",
     "resourceVersion",
     "selfLink",
     "uid",
 }
-"""metav1.ObjectMeta's fields."""
+"""metav1.ObjectMeta's fields that can be sent in good faith; what the others ask for is not done here."""
 
 
 @dataclass(frozen=True)

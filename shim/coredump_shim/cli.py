@@ -9,12 +9,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-
-import waitress
+from functools import partial
 
 from coredump_guard import __version__
-from coredump_shim import config
+from coredump_shim import config, serving
 from coredump_shim.app import create_app
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,16 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(settings: config.Config) -> int:
     try:
-        waitress.serve(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            threads=settings.threads,
-            channel_request_lookahead=1,
-        )
+        listener = serving.listen((settings.host, settings.port))
     except OSError as error:
-        print(f"coredump-shim: --listen {settings.host}:{settings.port}: {error}", file=sys.stderr)
+        print(f"coredump-shim: --listen {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    log.info("serving %s on http://%s:%d", settings.store, host, listener.getsockname()[1])
+    application = partial(create_app, settings)
+    serving.serve(application, listener, threads=settings.threads, max_body=settings.max_body)
     return 0
 
 

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 from coredump_shim import accept, bodies, filters, names, paging, table, watch
 from coredump_shim.endpoint import Object
 from coredump_shim.endpoints import Endpoints, Wanted
-from coredump_shim.status import bad_request, invalid
+from coredump_shim.status import ApiError, bad_request
 
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 EVERYWHERE = f"{names.ROOT}/{names.RESOURCE}"
@@ -58,7 +58,7 @@ class _Verbs:
         initial = request.args.get("sendInitialEvents") == "true"
         if initial and request.args.get("resourceVersionMatch") != "NotOlderThan":
             # As kube-apiserver's validation of ListOptions has it.
-            raise invalid("", "resourceVersionMatch", "must be NotOlderThan where sendInitialEvents is true")
+            raise ApiError(422, "resourceVersionMatch: must be NotOlderThan where sendInitialEvents is true")
         version = paging.whole_number("resourceVersion", request.args.get("resourceVersion"))
         bookmarks = request.args.get("allowWatchBookmarks") in ("1", "true")
         terms = watch.Terms(

@@ -1,0 +1,71 @@
+"""Calls that may hang. What hangs here is an event that nobody sets until the test is through."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from coredump_shim.deadline import Deadline
+from coredump_shim.status import ApiError
+
+
+@pytest.fixture
+def hang() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_returns_what_the_call_returns() -> None:
+    assert Deadline(5, 1).call(divmod, 7, 2) == (3, 1)
+
+
+def test_raises_what_the_call_raises() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Deadline(5, 1).call(divmod, 7, 0)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+def test_error_of_the_store_is_unavailable(number: int) -> None:
+    def broken() -> None:
+        raise OSError(number, "out of order")
+
+    with pytest.raises(ApiError, match="cannot be used: out of order") as caught:
+        Deadline(5, 1).call(broken)
+    assert caught.value.code == 503
+
+
+def test_call_that_hangs_is_unavailable(hang: threading.Event) -> None:
+    with pytest.raises(ApiError, match="does not answer") as caught:
+        Deadline(0.01, 1).call(hang.wait)
+    assert caught.value.code == 503
+
+
+def test_place_is_free_again_once_the_call_ends(hang: threading.Event) -> None:
+    deadline = Deadline(0.01, 1)
+    with pytest.raises(ApiError):
+        deadline.call(hang.wait)
+    with pytest.raises(ApiError):
+        deadline.call(int)
+    hang.set()
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            assert deadline.call(int) == 0
+            return
+        except ApiError:
+            time.sleep(0.01)
+    pytest.fail("still no place")
+
+
+def test_no_more_threads_than_places(hang: threading.Event) -> None:
+    deadline = Deadline(0.01, 3)
+    before = threading.active_count()
+    for _ in range(10):
+        with pytest.raises(ApiError):
+            deadline.call(hang.wait)
+    assert threading.active_count() == before + 3

@@ -1,0 +1,135 @@
+"""What an endpoint says, worked out from dumps."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+from tests.support.dumps import write_dump
+
+from coredump_shim import endpoint
+from coredump_shim.catalog import Catalog, Dump
+from coredump_shim.kept import Kept
+
+NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
+HOUR = datetime.timedelta(hours=1)
+
+
+@pytest.fixture
+def dumps(tmp_path: Path) -> list[Dump]:
+    """Of pod web: an old pod, and its successor with two containers and a refused core."""
+    write_dump(tmp_path, poduid="old", when=NOON, core=b"o" * 1000)
+    write_dump(tmp_path, poduid="new", when=NOON + HOUR, core=b"n" * 3000)
+    write_dump(tmp_path, poduid="new", when=NOON + 2 * HOUR, container="side", truncated="deadline")
+    write_dump(
+        tmp_path, poduid="new", when=NOON + 3 * HOUR, core=None, signal=(6, "SIGABRT"), executable="/bin/x"
+    )
+    return Catalog(str(tmp_path)).dumps("demo")
+
+
+def test_newest_pod_of_a_name_wins(dumps: list[Dump]) -> None:
+    found = endpoint.all_of("demo", dumps, {})
+    assert list(found) == ["web"]
+    assert found["web"]["spec"] == {"poduid": "new"}
+    assert found["web"]["metadata"]["creationTimestamp"] == "2026-01-31T13:00:00Z"
+
+
+def test_status(dumps: list[Dump]) -> None:
+    status = endpoint.all_of("demo", dumps, {})["web"]["status"]
+    newest = status.pop("newest")
+    assert status == {
+        "dumps": 2,
+        "refused": 1,
+        "bytes": 3000 + 2004,
+        "storedBytes": sum(dump.record.core.stored_bytes for dump in dumps if dump.poduid == "new"),
+        "size": "4.9Ki",
+        "containers": ["app", "side"],
+        "lastCrash": "2026-01-31T15:00:00Z",
+        "reason": "SIGABRT",
+        "executable": "/bin/x",
+    }
+    assert [each["time"] for each in newest] == [f"2026-01-31T{hour}:00:00Z" for hour in (15, 14, 13)]
+    assert [each.get("truncated") for each in newest] == [None, "deadline", None]
+    assert newest[0]["storedBytes"] == 0
+
+
+def test_names_the_newest_dumps_only(tmp_path: Path) -> None:
+    for number in range(12):
+        write_dump(tmp_path, when=NOON + number * HOUR, core=b"x")
+    status = endpoint.status(Catalog(str(tmp_path)).dumps("demo"))
+    assert status["dumps"] == 12
+    assert len(status["newest"]) == endpoint.NEWEST
+    assert status["newest"][0]["time"] == "2026-01-31T23:00:00Z"
+
+
+def test_uid_is_the_same_after_a_restart_and_another_for_another_pod(dumps: list[Dump]) -> None:
+    uid = endpoint.all_of("demo", dumps, {})["web"]["metadata"]["uid"]
+    assert endpoint.all_of("demo", dumps, {})["web"]["metadata"]["uid"] == uid
+    assert endpoint.all_of("demo", dumps[:1], {})["web"]["metadata"]["uid"] != uid
+    assert endpoint.all_of("other", dumps, {})["web"]["metadata"]["uid"] != uid
+
+
+def test_created_one_stands_for_its_own_pod(dumps: list[Dump]) -> None:
+    kept = {"web": Kept("uid", "2026-02-01T00:00:00Z", "old", {"a": "b"}, {"c": "d"})}
+    made = endpoint.all_of("demo", dumps, kept)["web"]
+    assert made["metadata"] == {
+        "name": "web",
+        "namespace": "demo",
+        "uid": "uid",
+        "creationTimestamp": "2026-02-01T00:00:00Z",
+        "labels": {"a": "b"},
+        "annotations": {"c": "d"},
+    }
+    assert made["status"]["bytes"] == 1000
+
+
+def test_created_one_survives_its_dumps() -> None:
+    made = endpoint.all_of("demo", [], {"web": Kept("uid", "2026-02-01T00:00:00Z", "old")})["web"]
+    assert made["status"]["dumps"] == 0
+    assert "lastCrash" not in made["status"]
+
+
+def test_deleted_one_is_hidden_until_another_dump_comes(dumps: list[Dump]) -> None:
+    before = endpoint.all_of("demo", dumps, {})["web"]
+    mark = {"web": Kept(deleted="2026-02-01T00:00:00Z", hidden=[dump.id for dump in dumps])}
+    assert endpoint.all_of("demo", dumps, mark) == {}
+    assert endpoint.all_of("demo", dumps[1:], mark) == {}, "a purge brings nothing back"
+    late = {"web": Kept(deleted="2026-02-01T00:00:00Z", hidden=[dump.id for dump in dumps[1:]])}
+    back = endpoint.all_of("demo", dumps, late)["web"]
+    assert back["status"] == before["status"]
+    assert back["metadata"]["uid"] != before["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("pod", ["../x", "", "A", "a" * 254, "a\n"])
+def test_record_that_names_no_pod_makes_no_endpoint(tmp_path: Path, pod: str) -> None:
+    path = write_dump(tmp_path)
+    info = path / "info.json"
+    info.write_text(info.read_text().replace('"web"', '"' + pod.replace("\n", "\\n") + '"'))
+    dumps = Catalog(str(tmp_path)).dumps("demo")
+    assert len(dumps) == 1
+    assert endpoint.all_of("demo", dumps, {}) == {}
+
+
+def test_sizes_of_a_hostile_record_stay_numbers(tmp_path: Path) -> None:
+    info = write_dump(tmp_path) / "info.json"
+    info.write_text(info.read_text().replace('"bytes": 2004', '"bytes": ' + "9" * 40))
+    status = endpoint.status(Catalog(str(tmp_path)).dumps("demo"))
+    assert status["bytes"] == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0"),
+        (1, "1"),
+        (1023, "1023"),
+        (1024, "1.0Ki"),
+        (10 * 1024, "10Ki"),
+        (64 << 20, "64Mi"),
+        (9 << 30, "9.0Gi"),
+        (5000 << 40, "5000Ti"),
+    ],
+)
+def test_quantity(size: int, text: str) -> None:
+    assert endpoint.quantity(size) == text
