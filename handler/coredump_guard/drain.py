@@ -61,18 +61,25 @@ def drain(core: int, out: int, deadline: float, *, raw: bool = not deflate.FAST)
 def _pump(core: int, sink: Raw | Deflated, head: bytearray, deadline: float) -> str | None:
     """Move the core into the sink, keep its head, and return why it stopped early, if it did."""
     late = None
+    taken = 0
     try:
         try:
             for view in pieces(core, deadline):
-                if len(head) < elfcore.wanted(head):
-                    head += view[: elfcore.wanted(head) - len(head)]
+                _grow(head, view, taken)
                 sink.write(view)
+                taken += len(view)
         except DeadlinePassed:
             late = "the capture's deadline passed"
         sink.flush()
     except OSError as error:
         return f"the spool took no more: {error.strerror}"
     return late
+
+
+def _grow(head: bytearray, view: memoryview, taken: int) -> None:
+    """Add to the head what is still wanted of it, from the piece that begins at taken bytes of the core."""
+    while len(head) < (wanted := min(elfcore.wanted(head), taken + len(view))):
+        head += view[len(head) - taken : wanted - taken]
 
 
 def pieces(core: int, deadline: float) -> Iterator[memoryview]:
@@ -142,7 +149,7 @@ class Deflated:
         self._taken_crc = self._crc = 0
         self._taken = self._size = 0
         self._stored = 0
-        self._append(deflate.HEADER)
+        self._append(deflate.HEADER, deflate.trailer(0, 0))
 
     def write(self, view: memoryview) -> None:
         """Take a piece; its memory must not change until PENDING more were taken.
@@ -156,10 +163,7 @@ class Deflated:
             self._collect()
 
     def close(self) -> tuple[int, int, str]:
-        """End the member after the last stored piece; return the core's and the file's size and its SHA-256.
-
-        Raises OSError if not even the end fits.
-        """
+        """End the member after the last stored piece; return the core's size, the file's and its SHA-256."""
         self._append(deflate.trailer(self._crc, self._size))
         return self._size, self._stored, self._digest.hexdigest()
 
@@ -170,11 +174,12 @@ class Deflated:
 
     def _collect(self) -> None:
         size, crc, compressed = self._pending.popleft()
-        self._append(compressed.result())
+        self._append(compressed.result(), deflate.trailer(crc, size))
         self._size, self._crc = size, crc
 
-    def _append(self, data: bytes) -> None:
-        write_all(self._out, data, self._stored)
+    def _append(self, data: bytes, end: bytes = b"") -> None:
+        """Store data where the end stands now, and an end behind it, so that there is always room for one."""
+        write_all(self._out, data + end, self._stored)
         self._digest.update(data)
         self._stored += len(data)
 
