@@ -1,0 +1,79 @@
+"""The stored form of a core: pieces that join into one gzip member which every reader takes."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coredump_guard import deflate
+
+
+def member(pieces: list[bytes]) -> bytes:
+    whole = b"".join(pieces)
+    body = b"".join(deflate.piece(piece) for piece in pieces)
+    return deflate.HEADER + body + deflate.trailer(deflate.crc32(whole), len(whole))
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6))
+def test_pieces_join_into_one_member(pieces: list[bytes]) -> None:
+    stored = member(pieces)
+    assert gzip.decompress(stored) == b"".join(pieces)
+    inflate = zlib.decompressobj(31)
+    assert inflate.decompress(stored) == b"".join(pieces)
+    assert inflate.eof
+    assert inflate.unused_data == b""
+
+
+def test_gzip_takes_it() -> None:
+    subprocess.run(["gzip", "-t"], input=member([b"a" * 5000, bytes(5000)]), check=True, timeout=30)
+
+
+def test_the_guards_own_inflater_takes_it() -> None:
+    assert deflate.decompressobj(31).decompress(member([b"core"])) == b"core"
+    with pytest.raises(deflate.error):
+        deflate.decompressobj(31).decompress(b"\x1f\x8b\x08\0 no deflate here at all")
+
+
+@given(st.lists(st.binary(max_size=300), min_size=2, max_size=6), st.integers(0, 5))
+def test_a_member_can_be_cut_after_any_piece(pieces: list[bytes], kept: int) -> None:
+    body = b"".join(deflate.piece(piece) for piece in pieces[:kept])
+    whole = b"".join(pieces[:kept])
+    cut = deflate.HEADER + body + deflate.trailer(deflate.crc32(whole), len(whole))
+    assert gzip.decompress(cut) == whole
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_a_piece_refers_to_no_earlier_one(first: bytes, second: bytes) -> None:
+    assert zlib.decompressobj(-15).decompress(deflate.piece(first)) == first
+    assert deflate.piece(memoryview(bytearray(second))) == deflate.piece(second)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_crc32_continues(first: bytes, second: bytes) -> None:
+    assert deflate.crc32(second, deflate.crc32(first)) == zlib.crc32(first + second)
+
+
+@given(st.integers(0, 0xFFFFFFFF), st.integers(0, 1 << 40))
+def test_trailer_comes_back(crc: int, size: int) -> None:
+    data = deflate.trailer(crc, size)
+    assert len(data) == deflate.TRAILER_SIZE
+    assert deflate.parse_trailer(data) == crc
+    assert int.from_bytes(data[-4:], "little") == size % (1 << 32)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x03\x00", bytes(10), b"\x03\x01" + bytes(8), b"\x03\x00" + bytes(9)]
+)
+def test_what_is_no_trailer_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="does not end as a stored core does"):
+        deflate.parse_trailer(data)
+
+
+def test_equal_cores_are_equal_files() -> None:
+    assert member([b"x" * 999]) == member([b"x" * 999])
+    assert deflate.HEADER[4:8] == bytes(4)
