@@ -19,8 +19,8 @@ from isal import isal_zlib
 from coredump_guard import deflate
 from coredump_shim import beneath, bundle, tarball
 from coredump_shim.bundle import Bundle
-from coredump_shim.catalog import Dump
-from coredump_shim.etag import ETag, arrival
+from coredump_shim.catalog import Dump, crash_time
+from coredump_shim.etag import ETag
 
 SUMS = "SHA256SUMS"
 OPENING = deflate.HEADER
@@ -110,12 +110,13 @@ class Planner:
         self._raw.extend(packed.crc, packed.raw_bytes)
         self._sums.add(packed.sums)
         self._digest.update(packed.digest)
-        self._cutoff = max(self._cutoff, arrival(dump))
+        self._cutoff = max(self._cutoff, dump.arrived)
 
     def plan(self) -> Plan:
         """Return the plan of what was added; it has no places if that was nothing."""
         self._sums.flush()
-        header = tarball.file_header(SUMS, self._sums.raw.bytes, self._cutoff // 1_000_000)
+        newest = crash_time(self._places[-1].dump) // 1_000_000 if self._places else 0
+        header = tarball.file_header(SUMS, self._sums.raw.bytes, newest)
         end = tarball.padding(self._sums.raw.bytes) + tarball.END
         pieces = [deflate.piece(header), *self._sums.pieces, deflate.piece(end)]
         raw = self._raw

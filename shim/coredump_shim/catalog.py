@@ -35,6 +35,12 @@ class Dump:
     path: str
     """Absolute path of its directory."""
     record: Record
+    arrived: int = 0
+    """When the store had it, in microseconds since the epoch by the store's own clock.
+
+    The ctime of its directory, which the rename that shows it sets: unlike the time in the record it is from
+    one clock for all nodes, and not from before a dump was seen.
+    """
 
 
 def crash_time(dump: Dump) -> int:
@@ -85,10 +91,14 @@ class Catalog:
                     path = "/".join((self.root, *place, name))
                     found = self._records.get(fd, name, path)
                     if found is not None:
-                        yield Dump(*place, id=name, path=path, record=found)
+                        yield Dump(*place, name, path, *found)
         except OSError as error:
             if error.errno not in beneath.ABSENT:
                 raise
+
+
+_Found = tuple[Record, int]
+"""A dump's record and arrival."""
 
 
 class _Records:
@@ -97,20 +107,21 @@ class _Records:
     def __init__(self, limit: int):
         self._limit = limit
         self._size = 0
-        self._known: OrderedDict[str, tuple[Record, int]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[_Found, int]] = OrderedDict()
         self._complained: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, container_fd: int, name: str, path: str) -> Record | None:
-        """Return the record of the dump `name`; None, and one line in the log, where it has none."""
+    def get(self, container_fd: int, name: str, path: str) -> _Found | None:
+        """Return record and arrival of the dump `name`; None, and one line in the log, where it has none."""
         with self._lock:
             if path in self._known:
                 self._known.move_to_end(path)
                 return self._known[path][0]
         try:
             with beneath.directory(container_fd, name) as fd:
+                arrived = os.fstat(fd).st_ctime_ns // 1000
                 text = beneath.read(fd, store.INFO, record.MAX_BYTES + 1)
-            found = _record(text, name)
+            found = _record(text, name), arrived
         except record.RecordError as error:
             self._complain(path, str(error))
             return None
@@ -122,7 +133,7 @@ class _Records:
         self._remember(path, found, len(text))
         return found
 
-    def _remember(self, path: str, found: Record, size: int) -> None:
+    def _remember(self, path: str, found: _Found, size: int) -> None:
         with self._lock:
             self._size += size - self._known.pop(path, (found, 0))[1]
             self._known[path] = (found, size)

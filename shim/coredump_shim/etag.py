@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from coredump_shim import rfc3339
-from coredump_shim.catalog import Dump
-
 _FORM = re.compile(r'"?(?P<cutoff>[0-9a-f]{1,16})-(?P<digest>[0-9a-f]{32})"?\Z')
 
 
@@ -19,7 +16,7 @@ class ETag:
     """Tells one archive from every other, and lets it be made again after more dumps have arrived."""
 
     cutoff: int
-    """Arrival of the newest dump in it; dumps that arrived later were not there yet."""
+    """When the last of its dumps arrived; what arrived later was not there yet."""
     digest: str
 
     def __str__(self) -> str:
@@ -33,16 +30,3 @@ class ETag:
         if match is None:
             raise ValueError("is not an ETag of such an archive")
         return cls(int(match["cutoff"], 16), match["digest"])
-
-
-def arrival(dump: Dump) -> int:
-    """Return when the store had a dump, in microseconds since the epoch by its node's clock.
-
-    Where the record does not say, the time of the crash stands in, and 0 for that.
-    """
-    for text in (dump.record.delivered, dump.record.time):
-        try:
-            return max(rfc3339.microseconds(text or ""), 0)
-        except ValueError:
-            continue
-    return 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from coredump_guard import store
 from coredump_shim import beneath
@@ -41,26 +41,30 @@ def remove(root: str, dumps: Iterable[Dump]) -> list[Dump]:
 
 def _hide(root: str, place: Container, dump_id: str) -> bool:
     hidden = f"{PURGED}{dump_id}-{secrets.token_hex(4)}"
-    try:
-        with beneath.directory(root, *place) as fd:
-            os.rename(dump_id, hidden, src_dir_fd=fd, dst_dir_fd=fd)
-    except OSError as error:
-        if error.errno not in beneath.GONE:
-            raise
-        return False
-    with suppress(FileNotFoundError), beneath.directory(root, store.INBOX) as inbox:
-        os.unlink(dump_id, dir_fd=inbox)
-    return True
+    found = False
+    with _unless_gone(), beneath.directory(root, *place) as fd:
+        os.rename(dump_id, hidden, src_dir_fd=fd, dst_dir_fd=fd)
+        found = True
+    if found:
+        with _unless_gone(), beneath.directory(root, store.INBOX) as inbox:
+            os.unlink(dump_id, dir_fd=inbox)
+    return found
 
 
 def _sweep(root: str, place: Container) -> None:
+    with _unless_gone(), beneath.directory(root, *place) as fd:
+        for name in beneath.subdirectories(fd):
+            if name.startswith(PURGED):
+                # rmtree follows no symlink here: shutil.rmtree.avoids_symlink_attacks.
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(name, dir_fd=fd)
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Leave the block quietly where what it works on is not there."""
     try:
-        with beneath.directory(root, *place) as fd:
-            for name in beneath.subdirectories(fd):
-                if name.startswith(PURGED):
-                    # rmtree follows no symlink here: shutil.rmtree.avoids_symlink_attacks.
-                    with suppress(FileNotFoundError):
-                        shutil.rmtree(name, dir_fd=fd)
+        yield
     except OSError as error:
         if error.errno not in beneath.GONE:
             raise

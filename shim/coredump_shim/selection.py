@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from coredump_guard import store
 from coredump_shim import rfc3339
 from coredump_shim.catalog import Dump, crash_time
-from coredump_shim.etag import ETag, arrival
+from coredump_shim.etag import ETag
 from coredump_shim.status import ApiError, bad_request, not_found, shown
 
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
@@ -47,7 +47,7 @@ class Selection:
         Raises ApiError 404, with what there is instead, if that is none.
         """
         if self.etag is not None:
-            dumps = [dump for dump in dumps if arrival(dump) <= self.etag.cutoff]
+            dumps = [dump for dump in dumps if dump.arrived <= self.etag.cutoff]
         if not dumps:
             raise not_found("there are no dumps of this pod")
         dumps = _narrow(dumps, self.container, lambda dump: dump.container, "container")

@@ -8,9 +8,11 @@ that sends dumps does nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
+import stat
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,6 +31,8 @@ DOWNLOAD_THREADS = 8
 """Threads that plan archives; sending them needs none."""
 STALL_SECONDS = 120.0
 """A reader who takes nothing for so long is not waited for any more."""
+BACKLOG = 1024
+"""Connections that wait to be accepted; the kernel's net.core.somaxconn bounds it too."""
 SOCKET_MODE = 0o660
 """A unix socket is its owner's and its group's."""
 
@@ -63,25 +67,27 @@ def listen(address: tuple[str, int] | str) -> socket.socket:
     """Return a socket that listens on host and port, or on a path. Raises OSError."""
     if isinstance(address, tuple):
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server(address, family=family, backlog=1024)
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    _unlink_stale(address)
     listener = socket.socket(socket.AF_UNIX)
-    if os.path.exists(address):
-        _unlink_stale(address)
-    listener.bind(address)
-    os.chmod(address, SOCKET_MODE)
-    listener.listen(1024)
+    try:
+        listener.bind(address)
+        os.chmod(address, SOCKET_MODE)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
 def _unlink_stale(path: str) -> None:
-    """Remove a socket on which nobody listens any more. Raises OSError if somebody does."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        else:
-            raise FileExistsError(f"somebody listens on {path}")
+    """Remove a socket on which nobody listens any more; binding fails where there is anything else."""
+    if not os.path.exists(path) or not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
+        probe.connect(path)
+        return
+    os.unlink(path)
 
 
 def _run(served: Server, lifeline: int) -> None:

@@ -209,3 +209,37 @@ def test_small_files_beyond_the_bound_are_left_out(tmp_path: Path, monkeypatch: 
     with tarfile.open(fileobj=io.BytesIO(read(plan(tmp_path)))) as archive:
         names = [name.rpartition("/")[2] for name in archive.getnames()[2:]]
     assert names == ["info.json", "a", "c", "core", "SHA256SUMS"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "core"),
+    [
+        ('"bytes": 9000', '"bytes": -1', "core.missing"),
+        ('"bytes": 9000', f'"bytes": {9000 + (1 << 32)}', "core"),
+        ('"bytes": 9000', f'"bytes": {9000 + (1 << 63)}', "core.missing"),
+        ('"bytes": 9000', '"bytes": 9001', "core.missing"),
+        ('"stored_bytes": ', '"stored_bytes": -', "core.missing"),
+        ('"stored_bytes": ', '"stored_bytes": 1', "core.missing"),
+        (
+            '"maps"',
+            r'"../maps", "/etc/passwd", "a/b", "\u0000", "\ud800", "core.gz", "info.json", "maps", "maps"',
+            "core",
+        ),
+        ("2026-01-31T12", "-999-01-31T12", "core"),
+        ("2026-01-31T12", "9999-12-31T12", "core"),
+        ("2026-01-31T12", "0001-01-01T12", "core"),
+    ],
+)
+def test_hostile_records(tmp_path: Path, before: str, after: str, core: str) -> None:
+    info = write_dump(tmp_path, when=START, core=bytes(9000), files={"maps": b"maps"}) / "info.json"
+    text = info.read_text()
+    assert before in text
+    info.write_text(text.replace(before, after))
+    data = read(plan(tmp_path))
+    if core == "core" and "bytes" in before:  # gzip's 32 bits agree; tar sees the lie
+        with pytest.raises(tarfile.ReadError), tarfile.open(fileobj=io.BytesIO(data), mode="r|gz") as archive:
+            archive.getnames()
+        return
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        names = [name.rpartition("/")[2] for name in archive.getnames()[2:]]
+    assert sorted(names) == sorted(["info.json", "maps", core, "SHA256SUMS"])
