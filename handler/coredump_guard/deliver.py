@@ -35,12 +35,17 @@ def deliver(spool: Spool, dump_id: str, config: Config) -> Record:
     """
     source = spool.path(dump_id)
     record = _record(spool, dump_id)
-    if store.RAW_CORE in os.listdir(source):
+    files = os.listdir(source)
+    if store.RAW_CORE in files:
         record = _compress(source, record)
+    elif store.CORE not in files:
+        raise BrokenDump("its core is missing in the spool")
     place = store.directory(record.identity)
     if not os.path.isdir(config.store):
         raise FileNotFoundError(2, f"{config.store} is not there: is it mounted?")
-    if not os.path.lexists(f"{config.store}/{place}/{dump_id}"):
+    _make(config.store, place, config.group)
+    target = f"{config.store}/{place}/{dump_id}"
+    if os.path.islink(target) or not os.path.lexists(f"{target}/{store.INFO}"):
         record = _bring(source, record, f"{config.store}/{place}", config)
     _announce(dump_id, f"{place}/{dump_id}", config)
     spool.remove(dump_id)
@@ -49,15 +54,20 @@ def deliver(spool: Spool, dump_id: str, config: Config) -> Record:
 
 def _record(spool: Spool, dump_id: str) -> Record:
     try:
-        return spool.record(dump_id)
+        record = spool.record(dump_id)
     except (OSError, ValueError) as error:
         raise BrokenDump(f"its record cannot be read: {error}") from None
+    if record.id != dump_id:
+        raise BrokenDump(f"its record is that of {record.id}")
+    return record
 
 
 def _compress(source: str, record: Record) -> Record:
     """Compress a core that was captured without isal; what is interrupted begins again."""
     core, packed = f"{source}/{store.RAW_CORE}", f"{source}/{store.CORE}"
     with open(core, "rb") as raw, open(packed, "wb", opener=_private) as out:
+        if (size := os.fstat(raw.fileno()).st_size) != record.core.bytes:
+            raise BrokenDump(f"its core has {size} bytes in the spool, its record says {record.core.bytes}")
         drained = drain(raw.fileno(), out.fileno(), time.monotonic() + 86400, raw=False)
         os.fsync(out.fileno())
     if drained.bytes != record.core.bytes:
@@ -75,6 +85,7 @@ def _bring(source: str, record: Record, place: str, config: Config) -> Record:
     """Copy the dump into .incoming, read it back, and rename it to its place."""
     incoming = f"{config.store}/{store.INCOMING}/{config.node}"
     draft = f"{incoming}/{record.id}"
+    _make(config.store, os.path.relpath(incoming, config.store), config.group)  # checks what rmtree follows
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(draft)
     _make(config.store, os.path.relpath(draft, config.store), config.group)
@@ -84,7 +95,6 @@ def _bring(source: str, record: Record, place: str, config: Config) -> Record:
     record = replace(record, core=_verified(source, draft, record.core), delivered=rfc3339(time.time()))
     _write(f"{draft}/{store.INFO}", record.to_json().encode(), config.group)
     sync_directory(draft)
-    _make(config.store, os.path.relpath(place, config.store), config.group)
     os.rename(draft, f"{place}/{record.id}")
     sync_directory(place)
     return record
