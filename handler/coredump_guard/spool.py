@@ -9,6 +9,7 @@ Not here: draining a core (drain) and delivery (deliver).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -82,17 +83,20 @@ class Spool:
         """Remove drafts whose writer died and return their ids."""
         gone = []
         for name in os.listdir(self._incoming):
-            path = f"{self._incoming}/{name}"
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
+            # Blocked: a doorman captures into it at this moment. Not found: that one has just finished.
+            with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError):
+                self._remove_unlocked(f"{self._incoming}/{name}")
                 gone.append(name)
-            except BlockingIOError:
-                pass  # a doorman captures into it at this moment
-            finally:
-                os.close(fd)
         return gone
+
+    @staticmethod
+    def _remove_unlocked(path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path)
+        finally:
+            os.close(fd)
 
     def pending(self) -> list[str]:
         """Return the ids of the dumps that wait for delivery, oldest crash first."""
@@ -124,7 +128,9 @@ class Spool:
         """Return the bytes that waiting dumps take on disk."""
         total = 0
         for directory, _, names in os.walk(self.ready):
-            total += sum(os.lstat(f"{directory}/{name}").st_blocks * 512 for name in names)
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # delivered meanwhile
+                    total += os.lstat(f"{directory}/{name}").st_blocks * 512
         return total
 
 
