@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,22 @@ from coredump_guard.spool import Spool
 IDENTITY = Identity("demo", "web", "11111111-2222-3333-4444-555555555555", "app", "c" * 64, "image:1", 0)
 
 Spooled = Callable[..., Record]
+
+
+def fail_at(
+    monkeypatch: pytest.MonkeyPatch, name: str, call: int, error: BaseException | None = None
+) -> None:
+    """Let the call-th call of a function of os fail, as on a bad disk."""
+    real: Any = getattr(os, name)
+    left = [call]
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise error or OSError(5, "Input/output error")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(os, name, failing)
 
 
 @pytest.fixture

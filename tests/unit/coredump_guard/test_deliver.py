@@ -1,0 +1,380 @@
+"""Delivery of one dump: verified, invisible until whole, and safe to repeat after any interruption."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coredump_guard import deflate, drain, store
+from coredump_guard.config import Config
+from coredump_guard.deliver import BrokenDump, deliver
+from coredump_guard.record import Identity, Record
+from coredump_guard.spool import Spool
+
+from .conftest import IDENTITY, Spooled, fail_at
+
+CORE = b"\x7fELF" + bytes(range(256)) * 40
+
+
+def visible(config: Config) -> list[Path]:
+    """Return what readers of the store see as dumps."""
+    root = Path(config.store)
+    places = (top for top in root.iterdir() if not top.name.startswith("."))
+    return [path for top in places for path in top.rglob("*") if store.is_dump_id(path.name)]
+
+
+def announced(config: Config) -> dict[str, str]:
+    inbox = Path(config.store, store.INBOX)
+    return {path.name: path.read_text() for path in inbox.iterdir()} if inbox.exists() else {}
+
+
+def assert_whole(path: Path, core: bytes = CORE) -> Record:
+    record = Record.from_json((path / store.INFO).read_bytes())
+    stored = (path / store.CORE).read_bytes()
+    assert gzip.decompress(stored) == core
+    assert record.core.stored_sha256 == hashlib.sha256(stored).hexdigest()
+    assert record.core.sha256 == hashlib.sha256(core).hexdigest()
+    assert sorted(os.listdir(path)) == ["core.gz", "info.json", "maps"]
+    assert record.delivered is not None
+    return record
+
+
+def assert_delivered_once(spool: Spool, config: Config, dump_id: str, core: bytes = CORE) -> None:
+    place = f"demo/{IDENTITY.poduid}/app/{dump_id}"
+    assert visible(config) == [Path(config.store, place)]
+    assert_whole(visible(config)[0], core)
+    assert announced(config) == {dump_id: place + "\n"}
+    assert os.listdir(f"{config.store}/{store.INCOMING}/{config.node}") == []
+    assert spool.pending() == []
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("core", [CORE, b"", bytes(3 * deflate.PIECE + 1)])
+def test_delivered(spool: Spool, spooled: Spooled, config: Config, raw: bool, core: bytes) -> None:
+    record = spooled(core, raw=raw)
+    delivered = deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id, core)
+    assert delivered == assert_whole(visible(config)[0], core)
+    assert replace(delivered, core=record.core, delivered=None) == record
+
+
+def test_a_raw_core_is_compressed_into_the_stored_form(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    raw = deliver(spool, spooled(CORE, raw=True).id, config)
+    packed = deliver(spool, spooled(CORE, when=1_800_000_000).id, config)
+    assert raw.core == packed.core
+
+
+def test_modes_and_group(spool: Spool, spooled: Spooled, config: Config) -> None:
+    group = os.getgid() if os.geteuid() else 4242
+    deliver(spool, spooled().id, replace(config, group=group))
+    for path in Path(config.store).rglob("*"):
+        status = path.lstat()
+        assert status.st_gid == group
+        assert status.st_mode & 0o777 & ~(0o750 if path.is_dir() else 0o640) == 0
+
+
+def test_a_dump_that_cannot_be_named_is_filed_as_unidentified(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    record = spooled(identity=Identity(container_id="c" * 64))
+    deliver(spool, record.id, config)
+    assert visible(config) == [Path(config.store, "_unidentified", "c" * 64, record.id)]
+
+
+class Crash(BaseException):
+    """The guard dies here: nothing of its own cleans up."""
+
+
+STEPS = [
+    (name, call)
+    for name, calls in {
+        "fsync": 20,
+        "rename": 3,
+        "replace": 2,
+        "mkdir": 12,
+        "sendfile": 4,
+        "unlink": 6,
+    }.items()
+    for call in range(1, calls + 1)
+]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(("name", "call"), STEPS)
+def test_a_crash_at_any_step_loses_nothing_and_shows_nothing_partial(
+    spool: Spool,
+    spooled: Spooled,
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    call: int,
+    raw: bool,
+) -> None:
+    record = spooled(CORE, raw=raw)
+    with monkeypatch.context() as patched:
+        fail_at(patched, name, call, Crash())
+        try:
+            deliver(spool, record.id, config)
+        except Crash:
+            for path in visible(config):
+                assert_whole(path)
+            assert visible(config) or spool.pending() == [record.id]
+            assert not announced(config) or visible(config)
+    if spool.pending():
+        deliver(spool, record.id, config)
+    spool.abandoned()
+    assert_delivered_once(spool, config, record.id)
+
+
+def test_the_steps_above_reach_beyond_the_last(
+    spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a step which is added is crashed at as well."""
+    calls = dict.fromkeys((name for name, _ in STEPS), 0)
+
+    def counting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*arguments: Any, **named: Any) -> Any:
+            calls[name] += 1
+            return real(*arguments, **named)
+
+        return count
+
+    for name in calls:
+        monkeypatch.setattr(os, name, counting(name, getattr(os, name)))
+    record = spooled(raw=True)
+    before = dict(calls)
+    deliver(spool, record.id, config)
+    for name, count in calls.items():
+        assert 0 < count - before[name] <= max(call for step, call in STEPS if step == name), name
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), OSError(116, "Stale file handle")])
+def test_a_store_that_fails_raises_and_a_repeat_delivers(
+    spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    record = spooled(CORE)
+    with monkeypatch.context() as patched:
+        fail_at(patched, "sendfile", 1, error)
+        with pytest.raises(OSError, match=error.strerror):
+            deliver(spool, record.id, config)
+    assert spool.pending() == [record.id]
+    deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id)
+
+
+def test_a_half_written_delivery_of_another_time_is_cleaned_up(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    record = spooled(CORE)
+    draft = Path(config.store, store.INCOMING, config.node, record.id)
+    draft.mkdir(parents=True)
+    (draft / "core.gz").write_bytes(b"half")
+    (draft / "old").write_bytes(b"")
+    deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id)
+
+
+def test_a_dump_that_the_store_has_already_is_announced_only(
+    spool: Spool, spooled: Spooled, config: Config, tmp_path: Path
+) -> None:
+    record = spooled(CORE)
+    shutil.copytree(spool.path(record.id), tmp_path / "kept")
+    deliver(spool, record.id, config)
+    inode = visible(config)[0].stat().st_ino
+    Path(config.store, store.INBOX, record.id).unlink()
+    shutil.copytree(tmp_path / "kept", spool.path(record.id))
+    deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id)
+    assert visible(config)[0].stat().st_ino == inode
+
+
+def test_a_missing_store_is_never_made(spool: Spool, spooled: Spooled, config: Config) -> None:
+    record = spooled()
+    os.rmdir(config.store)
+    with pytest.raises(FileNotFoundError, match="is it mounted"):
+        deliver(spool, record.id, config)
+    assert not os.path.exists(config.store)
+    assert spool.pending() == [record.id]
+
+
+def truncate(name: str) -> Callable[[Path], None]:
+    return lambda path: os.truncate(path / name, (path / name).stat().st_size - 1)
+
+
+def flip(name: str, at: int) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        data = bytearray((path / name).read_bytes())
+        data[at] ^= 0x10
+        (path / name).write_bytes(data)
+
+    return change
+
+
+def rename_in_record(path: Path) -> None:
+    info = path / store.INFO
+    info.write_text(info.read_text().replace('"id": "2023', '"id": "../../2023'))
+
+
+BREAKS = {
+    "core cut": truncate("core.gz"),
+    "core flipped": flip("core.gz", 40),
+    "core's header flipped": flip("core.gz", 0),
+    "core's end flipped": flip("core.gz", -1),
+    "core empty": lambda path: os.truncate(path / "core.gz", 0),
+    "core missing": lambda path: os.unlink(path / "core.gz"),
+    "record cut": truncate("info.json"),
+    "record empty": lambda path: os.truncate(path / "info.json", 0),
+    "record missing": lambda path: os.unlink(path / "info.json"),
+    "record of another dump": rename_in_record,
+}
+
+
+@pytest.mark.parametrize("damage", BREAKS.values(), ids=BREAKS)
+def test_corrupted_in_the_spool_is_broken(
+    spool: Spool, spooled: Spooled, config: Config, damage: Callable[[Path], None]
+) -> None:
+    record = spooled(CORE)
+    damage(Path(spool.path(record.id)))
+    if damage is BREAKS["record cut"]:  # the last byte is a newline
+        truncate("info.json")(Path(spool.path(record.id)))
+    with pytest.raises(BrokenDump):
+        deliver(spool, record.id, config)
+    assert visible(config) == []
+    assert announced(config) == {}
+    assert spool.pending() == [record.id]
+
+
+@pytest.mark.parametrize("damage", [truncate("core"), lambda path: os.unlink(path / "core")])
+def test_a_raw_core_corrupted_in_the_spool_is_broken(
+    spool: Spool, spooled: Spooled, config: Config, damage: Callable[[Path], None]
+) -> None:
+    record = spooled(CORE, raw=True)
+    damage(Path(spool.path(record.id)))
+    with pytest.raises(BrokenDump):
+        deliver(spool, record.id, config)
+    assert visible(config) == []
+
+
+def test_a_core_that_inflates_to_another_size_is_broken(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    record = spooled(CORE)
+    wrong = replace(record, core=replace(record.core, bytes=record.core.bytes + 1))
+    Path(spool.path(record.id), store.INFO).write_text(wrong.to_json())
+    with pytest.raises(BrokenDump, match=f"inflates to {len(CORE)} bytes, its record says {len(CORE) + 1}"):
+        deliver(spool, record.id, config)
+
+
+@pytest.mark.parametrize("at", [0, 40, -1])
+def test_corrupted_on_the_way_is_tried_again(
+    spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    record = spooled(CORE)
+    real = os.sendfile
+
+    def bad(out: int, source: int, offset: int, count: int) -> int:
+        sent = real(out, source, offset, count)
+        if sent and os.readlink(f"/proc/self/fd/{out}").endswith("core.gz"):
+            os.pwrite(out, b"\xaa", (at + sent) % sent)
+        return sent
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "sendfile", bad)
+        with pytest.raises(OSError, match="read back from the store differs"):
+            deliver(spool, record.id, config)
+    assert visible(config) == []
+    assert announced(config) == {}
+    deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id)
+
+
+def test_no_room_to_compress_is_tried_again(
+    spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = spooled(CORE, raw=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(drain, "write_all", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(OSError, match=r"No space|no room"):
+            deliver(spool, record.id, config)
+    assert spool.record(record.id) == record
+    deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [".incoming", ".incoming/node-1", ".inbox", "demo", f"demo/{IDENTITY.poduid}", "DRAFT", "PLACE"],
+)
+def test_cve_2019_7307_symlinks_planted_in_the_store_are_not_followed(
+    spool: Spool, spooled: Spooled, config: Config, tmp_path: Path, planted: str
+) -> None:
+    record = spooled(CORE)
+    names = {"DRAFT": f".incoming/node-1/{record.id}", "PLACE": f"demo/{IDENTITY.poduid}/app"}
+    outside = tmp_path / "outside"
+    # What a delivery that followed the link would remove: a directory of the draft's name.
+    for victim in (record.id, f"node-1/{record.id}"):
+        (outside / victim).mkdir(parents=True)
+        (outside / victim / "precious").write_text("")
+    before = sorted(outside.rglob("*"))
+    link = Path(config.store, names.get(planted, planted))
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(OSError, match=r"not a directory|symbolic link"):
+        deliver(spool, record.id, config)
+    assert sorted(outside.rglob("*")) == before
+    assert spool.pending() == [record.id]
+    assert gzip.decompress(Path(spool.path(record.id), store.CORE).read_bytes()) == CORE
+
+
+def test_a_symlink_to_the_spool_does_not_make_delivery_remove_it(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    record = spooled(CORE)
+    Path(config.store, ".incoming").mkdir()
+    Path(config.store, ".incoming", config.node).symlink_to(spool.ready)
+    with pytest.raises(OSError, match="not a directory"):
+        deliver(spool, record.id, config)
+    assert spool.record(record.id) == record
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_in_place_of_the_dump_is_not_the_dump(
+    spool: Spool, spooled: Spooled, config: Config, tmp_path: Path, dangling: bool
+) -> None:
+    record = spooled(CORE)
+    place = Path(config.store, "demo", IDENTITY.poduid, "app")
+    place.mkdir(parents=True)
+    if not dangling:
+        shutil.copytree(spool.path(record.id), tmp_path / "elsewhere")
+    (place / record.id).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError):
+        deliver(spool, record.id, config)
+    assert spool.record(record.id) == record
+
+
+def test_an_empty_directory_in_place_of_the_dump_is_not_the_dump(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    record = spooled(CORE)
+    Path(config.store, "demo", IDENTITY.poduid, "app", record.id).mkdir(parents=True)
+    deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id)
+
+
+@pytest.mark.parametrize("name", [".inbox", "demo", ".incoming"])
+def test_a_file_in_place_of_a_directory_is_told(
+    spool: Spool, spooled: Spooled, config: Config, name: str
+) -> None:
+    Path(config.store, name).write_text("")
+    with pytest.raises(NotADirectoryError, match=f"{name} is not a directory"):
+        deliver(spool, spooled().id, config)

@@ -1,0 +1,217 @@
+"""When dumps are delivered: in order, for ever, and never holding up the guard's end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from testbed.waiting import wait_for
+
+from coredump_guard import deliver as deliver_module
+from coredump_guard import deliverer as module
+from coredump_guard import store
+from coredump_guard.config import Config
+from coredump_guard.deliverer import Deliverer
+from coredump_guard.record import Record
+from coredump_guard.spool import Spool
+
+from .conftest import Spooled, fail_at
+
+NEWEST, OLDEST, MIDDLE = 1_800_000_000, 1_600_000_000, 1_700_000_000
+
+
+@contextmanager
+def running(deliverer: Deliverer) -> Iterator[None]:
+    thread = threading.Thread(target=deliverer.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        deliverer.stop()
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of what is being delivered, by the real delivery."""
+    ids: list[str] = []
+
+    def noting(spool: Spool, dump_id: str, config: Config) -> Record:
+        ids.append(dump_id)
+        return deliver_module.deliver(spool, dump_id, config)
+
+    monkeypatch.setattr(module, "deliver", noting)
+    return ids
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_WAIT", 0.01)
+
+
+def test_dumps_are_delivered_in_the_order_of_their_crashes(
+    config: Config, spooled: Spooled, spool: Spool, order: list[str]
+) -> None:
+    ids = {when: spooled(when=when).id for when in (NEWEST, OLDEST, MIDDLE)}
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("three deliveries", lambda: deliverer.progress.delivered == 3)
+    assert order == [ids[OLDEST], ids[MIDDLE], ids[NEWEST]]
+    assert spool.pending() == []
+    assert deliverer.progress.last == ids[NEWEST]
+    assert deliverer.progress.current == ""
+
+
+def test_waking_delivers_what_is_new(config: Config, spooled: Spooled, spool: Spool) -> None:
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("a look at the spool", lambda: not deliverer._wake.is_set())
+        spooled()
+        deliverer.wake()
+        wait_for("the delivery", lambda: deliverer.progress.delivered == 1)
+    assert spool.pending() == []
+
+
+def test_what_a_guard_before_left_is_delivered(config: Config, spooled: Spooled) -> None:
+    first = Deliverer(config)
+    first.stop()
+    spooled()
+    first.run()
+    assert first.progress.delivered == 0
+    second = Deliverer(config)
+    with running(second):
+        wait_for("the delivery", lambda: second.progress.delivered == 1)
+
+
+def test_a_store_that_is_away_is_tried_until_it_is_back(
+    config: Config, spooled: Spooled, order: list[str], waits: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = spooled(when=OLDEST).id, spooled(when=NEWEST).id
+    os.rename(config.store, config.store + ".away")
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("three attempts", lambda: len(order) >= 3)
+        assert set(order) == {first}
+        assert "is it mounted" in deliverer.progress.error
+        assert deliverer.progress.failing_since > 0
+        os.rename(config.store + ".away", config.store)
+        wait_for("both deliveries", lambda: deliverer.progress.delivered == 2)
+    assert order[-2:] == [first, second]
+    assert (deliverer.progress.error, deliverer.progress.failing_since) == ("", 0.0)
+    said = capsys.readouterr().err
+    assert said.count("the store takes no dumps; they wait in the spool") == 1
+    assert said.count("the store takes dumps again") == 1
+
+
+def test_waits_double_up_to_the_longest(
+    config: Config, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled()
+    os.rmdir(config.store)
+    deliverer = Deliverer(config)
+    waited: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        if len(waited) == 12:
+            deliverer.stop()
+        return False
+
+    monkeypatch.setattr(deliverer._stop, "wait", wait)
+    deliverer.run()
+    assert waited == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+
+
+def test_after_a_success_the_waits_begin_anew(
+    config: Config, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled(when=OLDEST)
+    deliverer = Deliverer(config)
+    waited: list[float] = []
+
+    def away(seconds: float) -> bool:
+        waited.append(seconds)
+        if len(waited) == 3:
+            os.mkdir(config.store)
+        if len(waited) == 5:
+            deliverer.stop()
+        return False
+
+    def idle(_seconds: float) -> bool:
+        os.rename(config.store, config.store + ".away")
+        spooled(when=NEWEST)
+        return True
+
+    os.rmdir(config.store)
+    monkeypatch.setattr(deliverer._stop, "wait", away)
+    monkeypatch.setattr(deliverer._wake, "wait", idle)
+    deliverer.run()
+    assert waited == [1, 2, 4, 1, 2]
+
+
+def test_stopping_does_not_wait_for_the_back_off(config: Config, spooled: Spooled) -> None:
+    spooled()
+    os.rmdir(config.store)
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("a failure", lambda: deliverer.progress.error)
+
+
+def test_a_broken_dump_is_set_aside_and_the_next_is_delivered(
+    config: Config, spooled: Spooled, spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, good = spooled(when=OLDEST).id, spooled(when=NEWEST).id
+    Path(spool.path(broken), store.CORE).write_bytes(b"rubbish")
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("the delivery", lambda: deliverer.progress.delivered == 1)
+    assert (deliverer.progress.broken, deliverer.progress.last) == (1, good)
+    assert os.listdir(f"{config.spool}/broken") == [broken]
+    assert spool.pending() == []
+    assert f"set aside dump={broken}" in capsys.readouterr().err
+
+
+def test_stopping_ends_after_the_dump_at_hand(
+    config: Config, spooled: Spooled, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = spooled(when=OLDEST).id, spooled(when=NEWEST).id
+    deliverer = Deliverer(config)
+    blocked, go_on = threading.Event(), threading.Event()
+    real: Callable[..., int] = os.sendfile
+
+    def blocking(*arguments: int) -> int:
+        blocked.set()
+        assert go_on.wait(10)
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "sendfile", blocking)
+    with running(deliverer):
+        assert blocked.wait(10)
+        assert deliverer.progress.current == first
+        assert deliverer.progress.current_since > 0
+        deliverer.stop()
+        go_on.set()
+    assert deliverer.progress.delivered == 1
+    assert spool.pending() == [second]
+
+
+def test_each_reason_is_logged_once(
+    config: Config,
+    spooled: Spooled,
+    waits: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spooled()
+    with monkeypatch.context() as patched:
+        for _ in range(3):
+            fail_at(patched, "sendfile", 1, OSError(116, "Stale file handle"))
+        deliverer = Deliverer(config)
+        with running(deliverer):
+            wait_for("the delivery", lambda: deliverer.progress.delivered == 1)
+    assert capsys.readouterr().err.count("Stale file handle") == 1
