@@ -64,7 +64,17 @@ def standalone(store: str, state: str | None, listen: str, *, anywhere_allowed: 
     root = os.path.abspath(store)
     if not os.path.isdir(root):
         raise ConfigError(f"--store {store} is not a directory; name the directory the nodes deliver to")
-    return Config(root, os.path.abspath(state) if state else f"{root}/.endpoints", host, port)
+    return Config(root, _made(state) if state else f"{root}/.endpoints", host, port)
+
+
+def _made(state: str) -> str:
+    try:
+        os.makedirs(state, 0o750, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--state {state}: {error.strerror}; name a directory that can be written"
+        ) from None
+    return os.path.realpath(state)
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from coredump_shim.deadline import Deadline
 from coredump_shim.endpoint import Object
 from coredump_shim.history import History, versioned
 from coredump_shim.kept import Keeper, Kept
-from coredump_shim.status import already_exists, conflict, invalid, no_endpoint
+from coredump_shim.status import already_exists, conflict, invalid, no_endpoint, unavailable
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,16 @@ class Endpoints:
             if dry_run:
                 would_be = endpoint.build(namespace, name, entry, seen.dumps)
                 return versioned(would_be, current["metadata"]["resourceVersion"]) if current else would_be
-            self._keeper.put(namespace, name, entry)
+            self._keep(namespace, name, entry)
             self._read(namespace)
             return self.history.find(namespace, name) or {}
+
+    def _keep(self, namespace: str, name: str, entry: Kept) -> None:
+        try:
+            self._keeper.put(namespace, name, entry)
+        except OSError as error:
+            reason = f"{error.strerror}; --state names another directory to keep endpoints in"
+            raise unavailable(f"the endpoint cannot be kept: {reason}") from None
 
     def _current(self, seen: _Namespace, name: str) -> Object:
         found = self.history.find(seen.name, name)

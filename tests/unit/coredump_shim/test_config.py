@@ -54,8 +54,11 @@ def test_loopback(host: str, expected: bool) -> None:
 def test_state_lies_in_the_store_unless_told_otherwise(tmp_path: Path) -> None:
     made = config.standalone(str(tmp_path), None, "127.0.0.1:1", anywhere_allowed=False)
     assert made.state == f"{tmp_path}/.endpoints"
-    told = config.standalone(str(tmp_path), "/state", "127.0.0.1:1", anywhere_allowed=False)
-    assert told.state == "/state"
+    told = config.standalone(str(tmp_path), f"{tmp_path}/a/state", "127.0.0.1:1", anywhere_allowed=False)
+    assert told.state == f"{tmp_path}/a/state"
+    assert (tmp_path / "a" / "state").is_dir()
+    with pytest.raises(ConfigError, match=r"--state /proc/x: .* can be written"):
+        config.standalone(str(tmp_path), "/proc/x", "127.0.0.1:1", anywhere_allowed=False)
 
 
 def test_anywhere_must_be_asked_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def test_longest_name_fits(tmp_path: Path) -> None:
 
 
 def test_nothing_kept_yet(tmp_path: Path) -> None:
-    keeper = Keeper(f"{tmp_path}/none")
+    keeper = Keeper(f"{tmp_path}/none/state")
     assert (keeper.namespaces(), keeper.all("demo")) == ([], {})
 
 
@@ -64,6 +65,28 @@ def test_file_that_is_broken_is_left_out(tmp_path: Path, text: str, caplog: pyte
     (tmp_path / "demo" / "bad").write_text(text)
     assert list(Keeper(str(tmp_path)).all("demo")) == ["good"]
     assert "demo/bad" in caplog.text
+
+
+def test_broken_file_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "bad").write_text("{")
+    keeper = Keeper(str(tmp_path))
+    for _ in range(5):
+        assert keeper.all("demo") == {}
+    assert caplog.text.count("demo/bad") == 1
+
+
+@pytest.mark.parametrize("place", ["state", "state/demo", "state/demo/web"])
+def test_no_symlink_is_followed(tmp_path: Path, place: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    Keeper(f"{tmp_path}/elsewhere/state").put("demo", "web", KEPT)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).symlink_to(tmp_path / "elsewhere" / place)
+    keeper = Keeper(f"{tmp_path}/state")
+    assert keeper.all("demo") == {}
+    with contextlib.suppress(OSError):
+        keeper.put("demo", "web", Kept())
+    assert Keeper(f"{tmp_path}/elsewhere/state").all("demo") == {"web": KEPT}
 
 
 def test_half_written_file_is_not_seen(tmp_path: Path) -> None:

@@ -319,7 +319,8 @@ def test_what_was_done_survives_a_restart(api: Api) -> None:
 def test_state_that_cannot_be_written_is_unavailable(api: Api) -> None:
     api.dump()
     (api.store.parent / "state").write_text("not a directory")
-    assert json_of(api.get("/web"), 503)["reason"] == "ServiceUnavailable"
+    assert json_of(api.get("/web"))["status"]["dumps"] == 1
+    assert "--state" in json_of(api.create(), 503)["message"]
 
 
 def test_body_is_one_status_and_nothing_else(api: Api) -> None:

@@ -1,0 +1,77 @@
+"""A store that blocks whoever touches it, as a dead NFS server does: a FUSE mount that nobody serves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from testbed.waiting import wait_for
+from tests.support import command
+from tests.support.dumps import write_dump
+
+COLLECTION = "/apis/coredump.fujitsu.com/v1alpha1/namespaces/demo/coredumpendpoints"
+
+pytestmark = pytest.mark.root
+
+
+@contextlib.contextmanager
+def hung(directory: Path) -> Iterator[None]:
+    """Cover a directory by a file system that never answers."""
+    device = os.open("/dev/fuse", os.O_RDWR)
+    try:
+        options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
+        subprocess.run(
+            ["mount", "-i", "-t", "fuse", "-o", options, "hung", directory],
+            check=True,
+            pass_fds=[device],
+            timeout=30,
+        )
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", directory], check=True, timeout=30)
+    finally:
+        os.close(device)  # ends every call that waits
+
+
+def ask(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str]:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method=method)  # noqa: S310 (http:)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (our own http:)
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="missing: /dev/fuse; modprobe fuse")
+def test_store_that_hangs_silences_nothing_else(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    write_dump(store)
+    created = {
+        "apiVersion": "coredump.fujitsu.com/v1alpha1",
+        "kind": "CoredumpEndpoint",
+        "metadata": {"name": "web"},
+    }
+    with command.serve(store, tmp_path / "log") as url:
+        assert ask(f"{url}{COLLECTION}/web")[0] == 200
+        with hung(store), ThreadPoolExecutor() as callers:
+            asked = [
+                callers.submit(ask, f"{url}{COLLECTION}{path}")
+                for path in ("", "/web", "/web/dump", "?watch=1")
+            ]
+            asked.append(callers.submit(ask, f"{url}{COLLECTION}", "POST", json.dumps(created).encode()))
+            for path in ("/healthz", "/apis", "/apis/coredump.fujitsu.com/v1alpha1", "/openapi/v3"):
+                assert ask(f"{url}{path}")[0] == 200, path
+            for code, text in (answer.result(60) for answer in asked):
+                assert (code, json.loads(text)["reason"]) == (503, "ServiceUnavailable")
+        wait_for("the store is back", lambda: ask(f"{url}{COLLECTION}/web")[0] == 200)
