@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from testbed.containerd import Containerd, containerd
 from testbed.kernel import LOCK, SETTINGS, core_settings, read_settings
 
-from demo.place import RUNTIME, WORK, Place, new_place
+from demo.place import RUNTIME, Place, new_place
 from demo.service import service, wait_for_service
 from demo.steps import run, step
 
@@ -53,10 +53,6 @@ def stage() -> Iterator[Stage]:
         with step("hold the core settings", f"wait for the run that holds {LOCK}, or end it") as details:
             before = stack.enter_context(core_settings(seconds=300))
             details.append(f"core_pattern is {_text(before[SETTINGS[0]])!r}")
-        if str(RUNTIME).encode() in before[SETTINGS[0]]:
-            with step("put back what a killed demo left", f"see what {WORK}/state remembers"):
-                run(Place(0).guard("disarm"))
-                before.update(read_settings())  # not the killed demo's pattern is to be put back
         place = new_place()
         with step("start containerd", "`tools/install demo` installs Debian's") as details:
             runtime = stack.enter_context(containerd())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from tests.support import leftovers
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
+
+
+def pytest_configure() -> None:
+    """Have SIGTERM end a run as Ctrl-C does: fixtures still put things back."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
