@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 TURN = 256 << 10
 """Bytes that a connection may send before the others have theirs."""
+STEPS = 4
+"""Pieces that it may send in its turn: of many small dumps, each has to be read anew."""
 
 
 class ClosingTask(WSGITask):  # type: ignore[misc] # waitress has no types
@@ -58,8 +60,9 @@ class FairChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
     def _flush_some(self, do_close: bool = True) -> bool:
         left = TURN
-        while left > 0 and (buffer := self._first_buffer()) is not None:
-            sent = self._send_from(buffer, min(left, buffer.__len__()), do_close)
+        for _ in range(STEPS):
+            buffer = self._first_buffer()
+            sent = self._send_from(buffer, min(left, buffer.__len__()), do_close) if buffer and left else 0
             if not sent:
                 break
             left -= sent

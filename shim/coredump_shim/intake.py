@@ -15,7 +15,7 @@ from waitress.adjustments import Adjustments
 
 from coredump_shim import handover
 from coredump_shim.channels import FairChannel
-from coredump_shim.server import MAX_CONNECTIONS, Server
+from coredump_shim.server import Server
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -53,7 +53,7 @@ class _Intake(wasyncore.dispatcher):  # type: ignore[misc] # waitress has no typ
 
     def readable(self) -> bool:
         """Take no more than can be held; what is not taken is answered by the other process."""
-        return len(self._server.active_channels) < MAX_CONNECTIONS
+        return len(self._server.active_channels) < int(self._server.adj.connection_limit)
 
     def writable(self) -> bool:
         """Never: confirmations are sent at once or not at all."""

@@ -5,6 +5,7 @@ Not here: what is served (the application) and how a connection is sent to (chan
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,12 @@ Address = tuple[str, int | None]
 
 def settings(*, threads: int, max_body: int, stall_seconds: float) -> Adjustments:
     """Return waitress' settings; max_body is in bytes."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Adjustments(
         threads=threads,
         max_request_body_size=max_body,
         max_request_header_size=MAX_HEADERS,
-        connection_limit=MAX_CONNECTIONS,
+        connection_limit=min(MAX_CONNECTIONS, descriptors // 3),  # a download has a core open as well
         channel_timeout=stall_seconds,
         cleanup_interval=max(stall_seconds / 4, 1),
         asyncore_use_poll=True,

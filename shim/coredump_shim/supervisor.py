@@ -19,7 +19,7 @@ END = frozenset({signal.SIGTERM, signal.SIGINT})
 _WAITED_FOR = END | {signal.SIGCHLD}
 
 GRACE = 10.0
-"""Seconds for a process to end after SIGTERM, before SIGKILL."""
+"""Seconds for a process to end after SIGTERM, before SIGKILL, and after that."""
 PAUSE = 1.0
 """A process that died within so many seconds of its start is started again only after as many more."""
 
@@ -112,13 +112,12 @@ def _reap(processes: list[_Process]) -> None:
 
 
 def _end(processes: list[_Process]) -> None:
-    _signal(processes, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
-    while _running(processes) and (left := deadline - time.monotonic()) > 0:
-        signal.sigtimedwait({signal.SIGCHLD}, left)
-    _signal(processes, signal.SIGKILL)
-    while _running(processes):
-        signal.sigtimedwait({signal.SIGCHLD}, GRACE)
+    """End all, hard if need be; one that a dead file server holds in the kernel is left to the kernel."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal(processes, number)
+        deadline = time.monotonic() + GRACE
+        while _running(processes) and (left := deadline - time.monotonic()) > 0:
+            signal.sigtimedwait({signal.SIGCHLD}, left)
 
 
 def _signal(processes: list[_Process], number: signal.Signals) -> None:
