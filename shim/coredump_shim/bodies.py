@@ -14,8 +14,8 @@ from flask import Request
 
 from coredump_guard import store
 from coredump_shim import names
+from coredump_shim.change import Wanted
 from coredump_shim.endpoint import Object
-from coredump_shim.endpoints import Wanted
 from coredump_shim.status import ApiError, bad_request, conflict, invalid, shown
 
 JSON = "application/json"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,15 +35,20 @@ def now() -> str:
 
 def all_of(namespace: str, dumps: Sequence[Dump], kept: Mapping[str, Kept]) -> dict[str, Object]:
     """Return a namespace's endpoints by name; dumps come sorted by id."""
-    latest = latest_pods(dumps)
-    found: dict[str, Object] = {}
-    for name in latest.keys() | kept.keys():
-        entry = kept.get(name)
-        if entry is not None and not entry.deleted:
-            found[name] = build(namespace, name, entry, dumps)
-        elif name in latest and not _is_hidden(name, entry, dumps):
-            found[name] = build(namespace, name, derived(namespace, name, latest[name], dumps, entry), dumps)
-    return found
+    latest, pods = latest_pods(dumps), by_pod(dumps)
+    entries = {name: entry for name, entry in kept.items() if not entry.deleted}
+    for name, poduid in latest.items():
+        if name not in entries and not _is_hidden(name, kept.get(name), dumps):
+            entries[name] = derived(namespace, name, pods[poduid], kept.get(name))
+    return {name: build(namespace, name, entry, pods[entry.poduid]) for name, entry in entries.items()}
+
+
+def by_pod(dumps: Sequence[Dump]) -> defaultdict[str, list[Dump]]:
+    """Return the dumps by the UID of their pod, each pod's in the order given."""
+    pods = defaultdict(list)
+    for dump in dumps:
+        pods[dump.poduid].append(dump)
+    return pods
 
 
 def latest_pods(dumps: Sequence[Dump]) -> dict[str, str]:
@@ -56,15 +62,18 @@ def ids_of_pods(name: str, dumps: Sequence[Dump]) -> list[str]:
     return [dump.id for dump in dumps if dump.record.identity.pod == name]
 
 
-def derived(namespace: str, name: str, poduid: str, dumps: Sequence[Dump], mark: Kept | None = None) -> Kept:
-    """Return what is true of an endpoint that nobody created; `mark` is that of its last deletion."""
-    first = next(dump for dump in dumps if dump.poduid == poduid)
-    lived = "/".join((namespace, name, poduid, mark.deleted if mark else ""))
-    return Kept(uid=str(uuid.uuid5(_UIDS, lived)), created=_rfc3339(crash_time(first)), poduid=poduid)
+def derived(namespace: str, name: str, pod: Sequence[Dump], mark: Kept | None) -> Kept:
+    """Return what is true of an endpoint that nobody created, by its pod's dumps.
+
+    `mark` is that of its last deletion: what comes back after one is another object.
+    """
+    first = pod[0]
+    lived = "/".join((namespace, name, first.poduid, mark.deleted if mark else ""))
+    return Kept(uid=str(uuid.uuid5(_UIDS, lived)), created=_rfc3339(crash_time(first)), poduid=first.poduid)
 
 
-def build(namespace: str, name: str, entry: Kept, dumps: Sequence[Dump]) -> Object:
-    """Return the object, still without a resourceVersion."""
+def build(namespace: str, name: str, entry: Kept, pod: Sequence[Dump]) -> Object:
+    """Return the object, still without a resourceVersion, by its pod's dumps."""
     metadata: Object = {
         "name": name,
         "namespace": namespace,
@@ -80,7 +89,7 @@ def build(namespace: str, name: str, entry: Kept, dumps: Sequence[Dump]) -> Obje
         "kind": names.KIND,
         "metadata": metadata,
         "spec": {"poduid": entry.poduid},
-        "status": status([dump for dump in dumps if dump.poduid == entry.poduid]),
+        "status": status(pod),
     }
 
 
@@ -117,11 +126,15 @@ def quantity(size: int) -> str:
 
 def crash_time(dump: Dump) -> datetime.datetime:
     """Return when it crashed, by the dump's id: unlike the record's text it has one form only."""
+    day, _, rest = dump.id.partition("T")
     try:
-        parsed = datetime.datetime.strptime(dump.id[: len("20260101T000000Z")], "%Y%m%dT%H%M%SZ")
-    except ValueError:
+        return datetime.datetime(
+            *(int(day[:4]), int(day[4:6]), int(day[6:8])),
+            *(int(rest[:2]), int(rest[2:4]), int(rest[4:6])),
+            tzinfo=datetime.UTC,
+        )
+    except ValueError:  # six numbers, but no time
         return datetime.datetime.fromtimestamp(0, datetime.UTC)
-    return parsed.replace(tzinfo=datetime.UTC)
 
 
 def _named(dump: Dump) -> Object:

@@ -25,14 +25,15 @@ def register(app: Flask, config: Config) -> None:
         own |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def check() -> None:
-        host = request.headers.get("Host", "")
-        if not is_own(hostname(host), own):
+        # A browser always says which host it means; what says nothing, as HAProxy's checks, is none.
+        host = request.headers.get("Host")
+        if host is not None and not is_own(hostname(host), own):
             raise ApiError(
                 403,
                 f"the Host header names {shown(host)}; this shim answers to an address or localhost only",
             )
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower():
             raise ApiError(403, f"the Origin {shown(origin)} is another site; its pages get nothing here")
 
     app.before_request(check)

@@ -10,8 +10,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from coredump_shim import accept, bodies, filters, names, paging, table, watch
+from coredump_shim.change import Wanted
 from coredump_shim.endpoint import Object
-from coredump_shim.endpoints import Endpoints, Wanted
+from coredump_shim.endpoints import Endpoints
 from coredump_shim.status import ApiError, bad_request
 
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]

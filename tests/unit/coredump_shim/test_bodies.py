@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coredump_shim import bodies
-from coredump_shim.endpoints import Wanted
+from coredump_shim.change import Wanted
 from coredump_shim.status import ApiError
 
 from .conftest import body

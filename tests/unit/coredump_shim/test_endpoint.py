@@ -118,6 +118,16 @@ def test_sizes_of_a_hostile_record_stay_numbers(tmp_path: Path) -> None:
     assert status["bytes"] == 2**63 - 1
 
 
+def test_time_that_is_none_is_still_one_for_clients(tmp_path: Path) -> None:
+    path = write_dump(tmp_path, when=NOON)
+    impossible = path.name.replace("20260131T12", "20269999T99")
+    info = path / "info.json"
+    info.write_text(info.read_text().replace(path.name, impossible))
+    path.rename(path.with_name(impossible))
+    [dump] = Catalog(str(tmp_path)).dumps("demo")
+    assert endpoint.status([dump])["lastCrash"] == "1970-01-01T00:00:00Z"
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from coredump_shim import hosts, status
 from coredump_shim.config import Config
@@ -14,9 +15,17 @@ def asked(headers: dict[str, str], host: str = "127.0.0.1") -> int:
     status.register(app)
     hosts.register(app, Config("/store", "/state", host=host))
     app.add_url_rule("/", "root", lambda: "core")
-    answer = app.test_client().get("/", headers=headers)
-    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
-    return answer.status_code
+    environ = EnvironBuilder(headers=list(headers.items())).get_environ()
+    if "Host" not in headers:
+        del environ["HTTP_HOST"]
+    _, line, answered = run_wsgi_app(app, environ)
+    assert answered["Cross-Origin-Resource-Policy"] == "same-origin"
+    return int(line.partition(" ")[0])
+
+
+def test_answers_who_says_no_host_as_no_browser_does() -> None:
+    assert asked({}) == 200
+    assert asked({"Origin": "http://rebound.example"}) == 403
 
 
 @pytest.mark.parametrize(
