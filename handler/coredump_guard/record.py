@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 SCHEMA = 1
 MAX_BYTES = 1 << 20
 """Longest info.json that is read: the store may have been written by somebody hostile."""
+
+_LARGEST = sys.float_info.max
 
 T = TypeVar("T")
 
@@ -157,7 +160,8 @@ def _value(kind: str, value: object, where: str) -> object:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
     elif kind == "float":
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Compared, not converted: JSON's numbers may be longer than any float, and Python's json knows NaN.
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
             return float(value)
     elif type(value).__name__ == kind:
         return value
