@@ -9,11 +9,14 @@ import os
 import re
 from dataclasses import dataclass
 
-from coredump_guard.process import Process, decode
+from coredump_guard.process import READ_LIMIT, Process, decode
 from coredump_guard.record import Process as ProcessRecord
 
 FILES = ("maps", "status", "limits", "cgroup", "mountinfo", "auxv")
 """Copied from /proc/PID beside the core, each up to process.READ_LIMIT bytes."""
+
+CMDLINE_LIMIT = 64 << 10
+"""Most bytes of the command line that go into the record, which must not grow beyond record.MAX_BYTES."""
 
 _STATUS = re.compile(r"^(PPid|Uid|Gid|Threads):\s*(\d+)", re.MULTILINE)
 
@@ -40,7 +43,7 @@ def gather(process: Process, tid: int | None) -> Metadata:
         gid=numbers.get("Gid", -1),
         comm=decode(_read(process, "comm").removesuffix(b"\n")),
         executable=_executable(process),
-        cmdline=[decode(part) for part in _read(process, "cmdline").rstrip(b"\0").split(b"\0")],
+        cmdline=_cmdline(process),
         threads=numbers.get("Threads", 0),
     )
     return Metadata(record, start_time(_read(process, "stat")), files)
@@ -55,6 +58,11 @@ def start_time(stat: bytes) -> int:
     return int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else 0
 
 
+def _cmdline(process: Process) -> list[str]:
+    line = _read(process, "cmdline", CMDLINE_LIMIT).rstrip(b"\0")
+    return [decode(part) for part in line.split(b"\0")] if line else []
+
+
 def _executable(process: Process) -> str:
     try:
         target = process.link("exe")
@@ -63,8 +71,8 @@ def _executable(process: Process) -> str:
     return decode(os.fsencode(target)).removesuffix(" (deleted)")
 
 
-def _read(process: Process, name: str) -> bytes:
+def _read(process: Process, name: str, limit: int = READ_LIMIT) -> bytes:
     try:
-        return process.read(name)
+        return process.read(name, limit)
     except OSError:
         return b""
