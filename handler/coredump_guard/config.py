@@ -57,8 +57,8 @@ class Config:
 
 
 def _path(text: str) -> str:
-    if not text.startswith("/") or "\0" in text:
-        raise ValueError("must be an absolute path")
+    if not text.startswith("/") or not text.isprintable():
+        raise ValueError("must be an absolute path, on one line")
     return os.path.normpath(text)
 
 
@@ -94,8 +94,10 @@ def _group(text: str) -> int:
 
     if text == "":
         return -1
+    if text.isdigit():
+        return _between(0, (1 << 32) - 2)(text)
     try:
-        return int(text) if text.isdigit() else grp.getgrnam(text).gr_gid
+        return grp.getgrnam(text).gr_gid
     except KeyError:
         raise ValueError("is not a group of this machine") from None
 

@@ -30,12 +30,11 @@ def error(message: str, **fields: object) -> None:
 
 
 def _emit(level: str, message: str, fields: dict[str, object]) -> None:
-    line = " ".join(
-        [message, *(f"{name}={_safe(value)}" for name, value in fields.items() if value is not None)]
-    )
+    known = {name: _safe(value) for name, value in fields.items() if value is not None}
+    line = " ".join([message, *(f"{name}={value}" for name, value in known.items())])
     if _stderr_is_journal():
         entry = {"MESSAGE": line, "PRIORITY": _LEVELS[level], "SYSLOG_IDENTIFIER": "coredump-guard"}
-        entry.update({f"COREDUMP_GUARD_{name.upper()}": _safe(value) for name, value in fields.items()})
+        entry.update({f"COREDUMP_GUARD_{name.upper()}": value for name, value in known.items()})
         _send("".join(f"{name}={value}\n" for name, value in entry.items()))
     else:
         sys.stderr.write(f"{level}: {line}\n")

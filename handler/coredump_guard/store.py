@@ -26,7 +26,7 @@ INFO = "info.json"
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _POD = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\Z")
 _PODUID = re.compile(r"[A-Za-z0-9][-.A-Za-z0-9]{0,127}\Z")
-_DUMP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}-\d+-[0-9a-f]{8}\Z")
+_DUMP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}-\d+-[0-9a-f]{8}\Z", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+]+")
 
 
