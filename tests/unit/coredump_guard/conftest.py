@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from coredump_guard import store
@@ -15,6 +16,9 @@ from coredump_guard.config import Config
 from coredump_guard.drain import drain
 from coredump_guard.record import Capture, Core, Identity, Process, Record, Signal
 from coredump_guard.spool import Spool
+
+hypothesis.settings.register_profile("machine", deadline=None)  # others compute here too
+hypothesis.settings.load_profile("machine")
 
 IDENTITY = Identity("demo", "web", "11111111-2222-3333-4444-555555555555", "app", "c" * 64, "image:1", 0)
 
