@@ -6,10 +6,12 @@ b"t" for taken; or b"status", answered with JSON. Only root may speak.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 from coredump_guard import log, pattern
 from coredump_guard.arrival import Arrival
@@ -18,6 +20,8 @@ BACKLOG = 4096
 """Crashes that may wait in the kernel for us; net.core.somaxconn bounds it too."""
 PATIENCE = 2.0
 """Seconds that a peer may take to speak, or to listen."""
+BREATHER = 1.0
+"""Seconds between attempts to let somebody in while the machine refuses."""
 MESSAGE_SIZE = 1 << 16
 
 
@@ -37,11 +41,7 @@ def listen(path: str, kind: int) -> socket.socket:
 
 def serve(listening: socket.socket, arrive: Callable[[Arrival], None], status: Callable[[], str]) -> None:
     """Answer until the listening socket is shut down."""
-    while True:
-        try:
-            peer, _ = listening.accept()
-        except OSError:
-            return
+    for peer in visitors(listening):
         with peer:
             try:
                 peer.settimeout(PATIENCE)
@@ -50,12 +50,29 @@ def serve(listening: socket.socket, arrive: Callable[[Arrival], None], status: C
                 log.warning("a visitor to the guard's socket was not understood", error=error)
 
 
+def visitors(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield connections until the listening socket is shut down.
+
+    Where a storm of crashes uses up the descriptors, the rest waits in the backlog until some are let go.
+    """
+    while True:
+        try:
+            peer, _ = listening.accept()
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EBADF):  # what shutdown(2) and close(2) make of accept(2)
+                return
+            log.warning("nobody can be let in, they wait", error=error)
+            time.sleep(BREATHER)
+        else:
+            yield peer
+
+
 def _answer(peer: socket.socket, arrive: Callable[[Arrival], None], status: Callable[[], str]) -> None:
     _, uid, _ = struct.unpack("=iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid != 0:
         raise ValueError(f"user {uid} is not root")
     message, fds, _, _ = socket.recv_fds(peer, MESSAGE_SIZE, 2)
-    if message == b"status":
+    if message == b"status" and not fds:
         peer.send(status().encode())
         return
     arrival = None

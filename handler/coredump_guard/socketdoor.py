@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from coredump_guard import log
 from coredump_guard.arrival import Arrival
 from coredump_guard.pattern import Crash
+from coredump_guard.pipedoor import visitors
 
 KERNEL, USERSPACE, REJECT, WAIT = 1, 2, 4, 8
 """COREDUMP_*: what an acknowledgement may ask for; exactly one of the first three."""
@@ -80,11 +81,7 @@ def _receive(peer: socket.socket, size: int) -> bytes:
 
 def serve(listening: socket.socket, arrive: Callable[[Arrival], None]) -> None:
     """Take crashes until the listening socket is shut down; more wait in its backlog, without loss."""
-    while True:
-        try:
-            peer, _ = listening.accept()
-        except OSError:
-            return
+    for peer in visitors(listening):
         try:
             arrive(_arrival(peer.detach()))
         except OSError as error:
