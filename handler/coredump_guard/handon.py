@@ -40,7 +40,10 @@ def hand_on(arrival: Arrival, held: Process, original: str) -> str:
         raise CannotHandOn("the previous core_pattern is a socket, which only the kernel can serve")
     values = specifiers(arrival, held)
     if original.startswith("|"):
-        return _run([expand(word, values) for word in original[1:].split()], arrival)
+        command = [expand(word, values) for word in original[1:].split()]
+        if not command:
+            raise CannotHandOn("the previous core_pattern is a pipe to nothing")
+        return _run(command, arrival)
     return _write_file(original, arrival, held, values)
 
 
@@ -65,10 +68,15 @@ def specifiers(arrival: Arrival, held: Process) -> dict[str, str]:
         "F": "" if arrival.pidfd is None else arrival.pidfd,
     }
     return {
-        **{k: v.replace("/", "!") for k, v in names.items()},
+        **{k: _part(v) for k, v in names.items()},
         **{k: str(v) for k, v in numbers.items()},
         "%": "%",
     }
+
+
+def _part(name: str) -> str:
+    """Make a name that is the crasher's into a part of a path, as cn_esc_printf in fs/coredump.c does."""
+    return "!" + name[1:] if name in ("", ".", "..") else name.replace("/", "!")
 
 
 def core_limit(arrival: Arrival, held: Process) -> int:
@@ -117,16 +125,17 @@ def _write_file(original: str, arrival: Arrival, held: Process, values: dict[str
     if arrival.crash.dumpable == 2 and not name.startswith("/"):
         arrival.refuse()
         return "nowhere: it changed its ids, and core_pattern names no absolute path"
-    if name.startswith("/") and held.link("root") != "/":
-        raise CannotHandOn("it ran in a root directory of its own")
-    directory = held.open("cwd", os.O_PATH | os.O_DIRECTORY)
+    uid, gid = (int(values[key]) if arrival.crash.dumpable == 1 else 0 for key in "ug")
     try:
-        uid, gid = (int(values[key]) if arrival.crash.dumpable == 1 else 0 for key in "ug")
-        out = _create_as(uid, gid, name, directory)
+        if name.startswith("/") and not _has_our_root(held):
+            raise CannotHandOn("it ran in a root directory of its own")
+        directory = held.open("cwd", os.O_PATH | os.O_DIRECTORY)
+        try:
+            out = _create_as(uid, gid, name, directory)
+        finally:
+            os.close(directory)
     except OSError as error:
         raise CannotHandOn(f"the file {name!r} could not be made: {error.strerror}") from None
-    finally:
-        os.close(directory)
     try:
         arrival.begin()
         _copy(arrival.core, out, limit)
@@ -135,6 +144,18 @@ def _write_file(original: str, arrival: Arrival, held: Process, values: dict[str
     finally:
         os.close(out)
     return f"to the file {name!r}"
+
+
+def _has_our_root(held: Process) -> bool:
+    """Whether absolute paths mean to the process what they mean to us.
+
+    Its link in /proc does not tell: after pivot_root(2), in every container, it reads "/" as well.
+    """
+    root = held.open("root", os.O_PATH | os.O_DIRECTORY)
+    try:
+        return os.path.samestat(os.fstat(root), os.stat("/"))
+    finally:
+        os.close(root)
 
 
 def _uses_pid() -> bool:
