@@ -16,8 +16,10 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.command(config.load(options.config), options))
     except (config.ConfigError, arming.ArmingError) as error:
         print(f"coredump-guard: {error}", file=sys.stderr)
-    except PermissionError as error:
-        print(f"coredump-guard: {error.filename}: {error.strerror}; it takes root", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "; it takes root" if isinstance(error, PermissionError) else ""
+        print(f"coredump-guard: {where}{error.strerror or error}{remedy}", file=sys.stderr)
     return 1
 
 
