@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from testbed.waiting import wait_for
 
 from coredump_guard import store
 from coredump_guard.config import Config
@@ -23,6 +24,17 @@ hypothesis.settings.load_profile("machine")
 IDENTITY = Identity("demo", "web", "11111111-2222-3333-4444-555555555555", "app", "c" * 64, "image:1", 0)
 
 Spooled = Callable[..., Record]
+
+
+def wait_for_log(capsys: pytest.CaptureFixture[str], text: str) -> str:
+    """Wait until the text is logged, and return what was logged by then."""
+    seen: list[str] = []
+
+    def look() -> str:
+        seen.append(capsys.readouterr().err)
+        return "".join(seen) if text in "".join(seen) else ""
+
+    return wait_for(f"{text!r} in the log", look)
 
 
 def fail_at(

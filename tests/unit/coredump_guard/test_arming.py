@@ -1,0 +1,222 @@
+"""Arming: the original is remembered once, never ours, and put back exactly.
+
+/proc/sys/kernel is a directory here; what the real one does is left to the integration tests.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coredump_guard import arming, pattern
+from coredump_guard.arming import ArmingError, Settings
+from coredump_guard.config import Config
+
+APPORT = Settings("|/usr/share/apport/apport -p%p -P%P -- %E", "10")
+
+
+class Kernel:
+    """Stands for /proc/sys/kernel."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self.truncates = 4096
+        path.mkdir()
+        self.set(APPORT)
+        real = arming.current
+        monkeypatch.setattr(arming, "current", lambda: real(str(path)))
+        monkeypatch.setattr(arming, "_set", self.write)
+
+    def set(self, settings: Settings) -> None:
+        self.write("core_pattern", settings.core_pattern)
+        self.write("core_pipe_limit", settings.core_pipe_limit)
+
+    def write(self, name: str, value: str) -> None:
+        (self.path / name).write_bytes(value.encode("utf-8", "surrogateescape")[: self.truncates] + b"\n")
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(tmp_path / "kernel", monkeypatch)
+
+
+@pytest.fixture
+def short(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Return the configuration with a limit that tmp_path's long names respect."""
+    monkeypatch.setattr(pattern, "MAX_LENGTH", 1000)
+    return config
+
+
+def test_arming_sets_ours_and_remembers_the_original(kernel: Kernel, short: Config) -> None:
+    assert arming.original(short) is None
+    now = arming.arm(short)
+    assert arming.current() == now
+    assert pattern.is_ours(now.core_pattern)
+    assert now.core_pipe_limit == "0"
+    assert arming.original(short) == APPORT
+
+
+def test_disarming_puts_the_original_back_and_forgets_it(kernel: Kernel, short: Config) -> None:
+    arming.arm(short)
+    assert arming.disarm(short) == arming.current() == APPORT
+    assert arming.original(short) is None
+    assert arming.disarm(short) == APPORT
+
+
+@pytest.mark.parametrize(
+    "before",
+    [Settings("", "0"), Settings("core", "0"), Settings("|/x \udcff %e", "4"), Settings(" core ", "7")],
+)
+def test_any_original_comes_back_exactly(kernel: Kernel, short: Config, before: Settings) -> None:
+    kernel.set(before)
+    bytes_before = (kernel.path / "core_pattern").read_bytes()
+    arming.arm(short)
+    arming.disarm(short)
+    assert (kernel.path / "core_pattern").read_bytes() == bytes_before
+
+
+def test_arming_again_never_takes_ours_for_the_original(kernel: Kernel, short: Config) -> None:
+    arming.arm(short)
+    arming.arm(replace(short, interpreter="/opt/python3.12"))
+    assert arming.original(short) == APPORT
+
+
+def test_the_original_is_remembered_once(kernel: Kernel, short: Config) -> None:
+    """What somebody set after us came after the original."""
+    arming.arm(short)
+    kernel.set(Settings("|/other", "3"))
+    arming.arm(short)
+    assert arming.original(short) == APPORT
+
+
+@pytest.mark.parametrize(
+    "ours",
+    ["|/usr/bin/python3 -I -S /run/coredump-guard-old/doorman.py %P", "@@/run/coredump-guard/kernel.sock"],
+)
+def test_a_lost_memory_makes_the_kernels_default_the_original(
+    kernel: Kernel, short: Config, ours: str
+) -> None:
+    kernel.set(Settings(ours, "0"))
+    arming.arm(short)
+    assert arming.original(short) == Settings("core", "0")
+    assert arming.disarm(short) == Settings("core", "0")
+
+
+def test_disarming_without_a_memory(kernel: Kernel, short: Config) -> None:
+    kernel.set(Settings("@@/run/coredump-guard/kernel.sock", "0"))
+    assert arming.disarm(short) == Settings("core", "0")
+
+
+def test_disarming_leaves_what_somebody_else_set(kernel: Kernel, short: Config) -> None:
+    arming.arm(short)
+    kernel.set(Settings("|/other", "3"))
+    assert arming.disarm(short) == Settings("|/other", "3")
+    assert arming.original(short) is None
+
+
+def test_a_pattern_that_the_kernel_cuts_is_taken_back(kernel: Kernel, short: Config) -> None:
+    kernel.truncates = 60
+    with pytest.raises(
+        ArmingError, match=r"the kernel made .* of core_pattern .*; is this a container, or not root"
+    ):
+        arming.arm(short)
+    assert arming.current() == APPORT
+
+
+def test_a_kernel_that_refuses_is_left_as_it_was(
+    kernel: Kernel, short: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Callable[[str, str], None] = kernel.write
+
+    def refuse(name: str, value: str) -> None:
+        if pattern.is_ours(value):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(name, value)
+
+    monkeypatch.setattr(arming, "_set", refuse)
+    with pytest.raises(ArmingError, match=r"the kernel refuses core_pattern .*: Invalid argument"):
+        arming.arm(short)
+    assert arming.current() == APPORT
+
+
+def test_a_pattern_that_would_be_too_long_changes_nothing(kernel: Kernel, config: Config) -> None:
+    long = replace(config, runtime=config.runtime + "x" * 100)
+    with pytest.raises(ArmingError, match=r"at most 127: .*: choose a shorter path"):
+        arming.arm(long)
+    assert arming.current() == APPORT
+    assert arming.original(long) is None
+
+
+def test_the_socket_is_not_armed_without_a_guard(kernel: Kernel, short: Config) -> None:
+    if not arming.has_sockets():
+        pytest.skip("this kernel has no coredump sockets")
+    with pytest.raises(ArmingError, match=r"no guard answers at .*guard\.sock .*start it first"):
+        arming.arm(short, "socket")
+    assert arming.current() == APPORT
+
+
+def test_the_socket_is_not_armed_on_a_kernel_without(
+    kernel: Kernel, short: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arming, "has_sockets", lambda: False)
+    with pytest.raises(ArmingError, match=r"no coredump sockets .*set \[guard\] mode = pipe"):
+        arming.arm(short, "socket")
+
+
+@pytest.mark.parametrize(
+    ("modes", "has"), [("file\npipe\nsocket\n", True), ("file\npipe\n", False), (None, False)]
+)
+def test_has_sockets(tmp_path: Path, modes: str | None, has: bool) -> None:
+    if modes is not None:
+        (tmp_path / "core_modes").write_text(modes)
+    assert arming.has_sockets(str(tmp_path)) == has
+
+
+@pytest.mark.parametrize(
+    ("mode", "sockets", "door"),
+    [("auto", True, "socket"), ("auto", False, "pipe"), ("pipe", True, "pipe"), ("socket", False, "socket")],
+)
+def test_door(config: Config, monkeypatch: pytest.MonkeyPatch, mode: str, sockets: bool, door: str) -> None:
+    monkeypatch.setattr(arming, "has_sockets", lambda: sockets)
+    assert arming.door(replace(config, mode=mode)) == door
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "5", '{"core_pattern": "x"}', '{"a": 1}', "\x00"])
+def test_a_memory_that_cannot_be_read_is_told_and_kept(kernel: Kernel, short: Config, text: str) -> None:
+    os.makedirs(short.state)
+    memory = Path(short.state, "original.json")
+    memory.write_text(text)
+    with pytest.raises(ArmingError, match=r"original\.json cannot be read .*: mend or remove it"):
+        arming.original(short)
+    with pytest.raises(ArmingError, match="mend or remove it"):
+        arming.disarm(short)
+    assert memory.read_text() == text
+    assert arming.current() == APPORT
+
+
+def test_a_write_of_the_memory_that_was_cut_short_is_written_anew(kernel: Kernel, short: Config) -> None:
+    os.makedirs(short.state)
+    Path(short.state, "original.json.new").write_text('{"core_pat')
+    arming.arm(short)
+    assert os.listdir(short.state) == ["original.json"]
+    assert json.loads(Path(short.state, "original.json").read_text())["core_pattern"] == APPORT.core_pattern
+
+
+def test_the_runtime_directory_leads_to_the_doorman_and_the_configuration(
+    kernel: Kernel, short: Config
+) -> None:
+    for _ in range(2):
+        arming.arm(short)
+    assert os.path.realpath(short.doorman) == os.path.join(os.path.dirname(arming.__file__), "doorman.py")
+    assert os.readlink(f"{short.runtime}/guard.conf") == short.path
+    assert sorted(os.listdir(short.runtime)) == ["doorman.py", "guard.conf"]
+
+
+def test_the_machines_own_settings_can_be_read() -> None:
+    assert arming.current().core_pipe_limit.isdigit()

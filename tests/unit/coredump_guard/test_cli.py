@@ -1,0 +1,132 @@
+"""The command: what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coredump_guard import __version__, arming, cli, status
+from coredump_guard.arming import ArmingError, Settings
+from coredump_guard.cli import main
+from coredump_guard.config import Config
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the path of a configuration on a machine that is not armed."""
+    path = tmp_path / "guard.conf"
+    path.write_text(
+        f"[guard]\nspool = {tmp_path}/spool\nstate = {tmp_path}/state\nruntime = {tmp_path}/coredump-guard\n"
+        f"[store]\npath = {tmp_path}/store\n"
+    )
+    monkeypatch.setattr(arming, "current", lambda: Settings("core", "0"))
+    return str(path)
+
+
+def test_status_of_a_guard_that_is_not_at_work(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", conf, "status"]) == 3
+    out, err = capsys.readouterr()
+    assert "armed  NO" in out
+    assert err == ""
+
+
+def test_status_for_machines(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", conf, "status", "--json"]) == 3
+    out = capsys.readouterr().out
+    assert json.loads(out)["armed"] is False
+    assert out.endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("armed", "guard", "code"),
+    [(True, {"pid": 1}, 0), (True, None, 3), (False, {"pid": 1}, 3), (False, None, 3)],
+)
+def test_status_tells_by_its_exit_whether_crashes_are_captured(
+    conf: str, monkeypatch: pytest.MonkeyPatch, armed: bool, guard: object, code: int
+) -> None:
+    monkeypatch.setattr(status, "gather", lambda _: {"armed": armed, "guard": guard})
+    assert main(["--config", conf, "status", "--json"]) == code
+
+
+@pytest.mark.parametrize("command", ["run", "arm", "disarm", "status"])
+def test_a_bad_configuration_is_told_in_one_sentence(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "guard.conf"
+    path.write_text("[guard]\nworkers = many\n[store]\npath = /x\n")
+    assert main(["--config", str(path), command]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"coredump-guard: {path}: [guard] workers = many: must be a whole number from 1 to 16\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ArmingError("the kernel refuses"), "coredump-guard: the kernel refuses\n"),
+        (
+            PermissionError(13, "Permission denied", "/proc/sys/kernel/core_pattern"),
+            "coredump-guard: /proc/sys/kernel/core_pattern: Permission denied; it takes root\n",
+        ),
+        (OSError(30, "Read-only file system", "/var/x"), "coredump-guard: /var/x: Read-only file system\n"),
+        (OSError("AF_UNIX path too long"), "coredump-guard: AF_UNIX path too long\n"),
+    ],
+)
+@pytest.mark.parametrize("command", ["arm", "disarm"])
+def test_a_failure_is_told_in_one_sentence(
+    conf: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    error: Exception,
+    sentence: str,
+) -> None:
+    def fail(_: Config) -> Settings:
+        raise error
+
+    monkeypatch.setattr(arming, command, fail)
+    assert main(["--config", conf, command]) == 1
+    assert capsys.readouterr() == ("", sentence)
+
+
+def test_a_spool_that_cannot_be_made_is_told(conf: str, tmp_path: Path) -> None:
+    """By the command as it is installed, python3 -m coredump_guard."""
+    (tmp_path / "spool").write_text("a file")
+    command = [sys.executable, "-m", "coredump_guard", "--config", conf, "run"]
+    path = {"PYTHONPATH": os.path.dirname(os.path.dirname(cli.__file__))}
+    ended = subprocess.run(command, check=False, timeout=30, env=path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"coredump-guard: {tmp_path}/spool/ready: Not a directory\n"
+
+
+@pytest.mark.parametrize("command", ["arm", "disarm"])
+def test_arming_says_what_is_in_force(
+    conf: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setattr(arming, command, lambda _: Settings("|/x %P", "0"))
+    assert main(["--config", conf, command]) == 0
+    assert capsys.readouterr() == ("core_pattern is now |/x %P\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["status", "--yaml"], ["--config"]])
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: coredump-guard" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--version", "--help"):
+        with pytest.raises(SystemExit) as ended:
+            main([option])
+        assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{__version__}\n")
+    for command in ("run", "arm", "disarm", "status"):
+        assert command in out
