@@ -57,7 +57,10 @@ def _owner(held: Process) -> Identity | None:
 
 
 def _hand_on(arrival: Arrival, held: Process, config: Config) -> str:
-    before = arming.original(config)
+    try:
+        before = arming.original(config)
+    except (arming.ArmingError, OSError) as error:
+        raise handon.CannotHandOn(str(error)) from None
     return handon.hand_on(arrival, held, before.core_pattern if before else arming.KERNEL_DEFAULT)
 
 
