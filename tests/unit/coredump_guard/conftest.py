@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ import hypothesis
 import pytest
 from testbed.waiting import wait_for
 
-from coredump_guard import store
+from coredump_guard import arming, pipedoor, store
+from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.drain import drain
 from coredump_guard.record import Capture, Core, Identity, Process, Record, Signal
@@ -22,6 +26,8 @@ hypothesis.settings.register_profile("machine", deadline=None)  # others compute
 hypothesis.settings.load_profile("machine")
 
 IDENTITY = Identity("demo", "web", "11111111-2222-3333-4444-555555555555", "app", "c" * 64, "image:1", 0)
+
+roots_socket = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the guard speaks to nobody else")
 
 Spooled = Callable[..., Record]
 
@@ -81,6 +87,17 @@ def spool(config: Config) -> Spool:
 
 
 @pytest.fixture
+def installed(config: Config, spool: Spool) -> Config:
+    """Return a configuration that is written down, and linked from the runtime directory by arming."""
+    Path(config.path).write_text(
+        f"[guard]\nnode = {config.node}\nspool = {config.spool}\nstate = {config.state}\n"
+        f"runtime = {config.runtime}\nmode = pipe\n[store]\npath = {config.store}\n"
+    )
+    arming._link_runtime(config)
+    return config
+
+
+@pytest.fixture
 def spooled(spool: Spool, tmp_path: Path) -> Spooled:
     """Return a function that puts one whole dump into the spool, as a capture does; it returns the record."""
 
@@ -116,3 +133,62 @@ def spooled(spool: Spool, tmp_path: Path) -> Spooled:
         return record
 
     return put
+
+
+class Door:
+    """A door that is served by a thread; what arrives is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.arrived: list[Arrival] = []
+        self.listening = pipedoor.listen(self.path, socket.SOCK_SEQPACKET)
+        self.thread = threading.Thread(
+            target=pipedoor.serve,
+            args=(self.listening, self.arrived.append, lambda: '{"status": 1}'),
+            daemon=True,
+        )
+        self.thread.start()
+
+    def connect(self) -> socket.socket:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        peer.settimeout(10)
+        peer.connect(self.path)
+        return peer
+
+    def say(self, message: bytes, fds: list[int] | None = None) -> bytes:
+        with self.connect() as peer:
+            socket.send_fds(peer, [message], fds or [])
+            return peer.recv(1 << 16)
+
+    def end(self) -> None:
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.thread.join(timeout=10)
+        assert not self.thread.is_alive()
+        self.listening.close()
+        for arrival in self.arrived:
+            arrival.close()
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    read_end, write_end = os.pipe()
+    try:
+        yield read_end, write_end
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the guard speaks to nobody else")
+    door = Door(tmp_path / "guard.sock")
+    try:
+        yield door
+    finally:
+        door.end()

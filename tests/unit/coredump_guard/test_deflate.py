@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -77,3 +79,24 @@ def test_what_is_no_trailer_is_refused(data: bytes) -> None:
 def test_equal_cores_are_equal_files() -> None:
     assert member([b"x" * 999]) == member([b"x" * 999])
     assert deflate.HEADER[4:8] == bytes(4)
+
+
+WITHOUT_ISAL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from coredump_guard import deflate
+assert not deflate.FAST
+core = bytes(range(256)) * 40
+stored = deflate.HEADER + deflate.piece(core) + deflate.trailer(deflate.crc32(core), len(core))
+assert deflate.decompressobj(31).decompress(stored) == core
+sys.stdout.buffer.write(stored)
+"""
+
+
+def test_without_isal_zlib_makes_the_same_form() -> None:
+    """As on a node whose role could not install isal: python3 -S sees no site-packages."""
+    handler = str(Path(deflate.__file__).parents[1])
+    command = [sys.executable, "-I", "-S", "-c", WITHOUT_ISAL, handler]
+    stored = subprocess.run(command, check=True, timeout=30, capture_output=True).stdout
+    assert gzip.decompress(stored) == bytes(range(256)) * 40
+    assert deflate.parse_trailer(stored[-deflate.TRAILER_SIZE :]) == zlib.crc32(bytes(range(256)) * 40)

@@ -26,7 +26,7 @@ NEWEST, OLDEST, MIDDLE = 1_800_000_000, 1_600_000_000, 1_700_000_000
 
 @contextmanager
 def running(deliverer: Deliverer) -> Iterator[None]:
-    thread = threading.Thread(target=deliverer.run)
+    thread = threading.Thread(target=deliverer.run, daemon=True)
     thread.start()
     try:
         yield

@@ -49,7 +49,7 @@ def drained(core: bytes, out: Path, *, seconds: float = 60, raw: bool = False) -
                 except BrokenPipeError:
                     return
 
-    producer = threading.Thread(target=produce)
+    producer = threading.Thread(target=produce, daemon=True)
     producer.start()
     fd = fresh(out)
     try:

@@ -20,66 +20,11 @@ from testbed.waiting import wait_for
 from coredump_guard import pipedoor
 from coredump_guard.arrival import Arrival
 
-from .conftest import wait_for_log
+from .conftest import Door, descriptors, pipe, roots_socket, wait_for_log
 
 ARGUMENTS = [b"300", b"301", b"11", b"1700000000", b"1", b"0", b"F", b"web", b"app"]
 CRASH = b"\0".join([b"crash", *ARGUMENTS])
 SETRESUID = {"x86_64": 117, "aarch64": 147}.get(os.uname().machine)
-
-
-class Door:
-    """A door that is served by a thread; what arrives is kept."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.arrived: list[Arrival] = []
-        self.listening = pipedoor.listen(self.path, socket.SOCK_SEQPACKET)
-        self.thread = threading.Thread(
-            target=pipedoor.serve, args=(self.listening, self.arrived.append, lambda: '{"status": 1}')
-        )
-        self.thread.start()
-
-    def connect(self) -> socket.socket:
-        peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        peer.settimeout(10)
-        peer.connect(self.path)
-        return peer
-
-    def say(self, message: bytes, fds: list[int] | None = None) -> bytes:
-        with self.connect() as peer:
-            socket.send_fds(peer, [message], fds or [])
-            return peer.recv(1 << 16)
-
-    def end(self) -> None:
-        self.listening.shutdown(socket.SHUT_RDWR)
-        self.thread.join(timeout=10)
-        assert not self.thread.is_alive()
-        self.listening.close()
-        for arrival in self.arrived:
-            arrival.close()
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    door = Door(tmp_path / "guard.sock")
-    try:
-        yield door
-    finally:
-        door.end()
-
-
-@contextmanager
-def pipe() -> Iterator[tuple[int, int]]:
-    read_end, write_end = os.pipe()
-    try:
-        yield read_end, write_end
-    finally:
-        os.close(read_end)
-        os.close(write_end)
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_a_crash_is_taken_with_its_core(door: Door) -> None:
@@ -168,6 +113,7 @@ def test_more_descriptors_than_a_doorman_has_leave_none(door: Door) -> None:
         assert descriptors() == before
 
 
+@roots_socket
 def test_a_withdrawn_offer_leaves_the_guard_without_descriptors(tmp_path: Path) -> None:
     """The doorman waited too long and captures by itself: then nobody else may read the core."""
     listening = pipedoor.listen(str(tmp_path / "guard.sock"), socket.SOCK_SEQPACKET)
@@ -178,7 +124,7 @@ def test_a_withdrawn_offer_leaves_the_guard_without_descriptors(tmp_path: Path) 
         socket.send_fds(peer, [CRASH], [core, core])
         peer.shutdown(socket.SHUT_RD)
         before = descriptors()
-        thread = threading.Thread(target=pipedoor.serve, args=(listening, arrived.append, str))
+        thread = threading.Thread(target=pipedoor.serve, args=(listening, arrived.append, str), daemon=True)
         thread.start()
         peer.settimeout(10)
         assert peer.recv(1) == b""
@@ -229,7 +175,7 @@ def test_a_visitor_who_is_not_root_is_refused(capsys: pytest.CaptureFixture[str]
         os.chmod(door.path, 0o666)  # noqa: S103 # ... and knock
         try:
             before = descriptors()
-            thread = threading.Thread(target=visit, args=(door.path, core))
+            thread = threading.Thread(target=visit, args=(door.path, core), daemon=True)
             thread.start()
             thread.join(timeout=20)
             wait_for("the door lets go", lambda: descriptors() == before)
@@ -277,6 +223,7 @@ def no_descriptor_left() -> Iterator[None]:
             os.close(fd)
 
 
+@roots_socket
 def test_out_of_descriptors_crashes_wait_and_none_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,7 +231,7 @@ def test_out_of_descriptors_crashes_wait_and_none_is_lost(
     monkeypatch.setattr(pipedoor, "BREATHER", 0.01)
     listening = pipedoor.listen(str(tmp_path / "guard.sock"), socket.SOCK_SEQPACKET)
     arrived: list[Arrival] = []
-    thread = threading.Thread(target=pipedoor.serve, args=(listening, arrived.append, str))
+    thread = threading.Thread(target=pipedoor.serve, args=(listening, arrived.append, str), daemon=True)
     with (
         closing(listening),
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer,

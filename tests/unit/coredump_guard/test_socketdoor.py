@@ -116,7 +116,7 @@ def test_an_ordinary_visitor_is_turned_away(tmp_path: Path, capsys: pytest.Captu
     """The kernel itself says that whoever connected is not dumping core."""
     listening = pipedoor.listen(str(tmp_path / "kernel.sock"), socket.SOCK_STREAM)
     arrived: list[Arrival] = []
-    thread = threading.Thread(target=socketdoor.serve, args=(listening, arrived.append))
+    thread = threading.Thread(target=socketdoor.serve, args=(listening, arrived.append), daemon=True)
     thread.start()
     try:
         before = len(os.listdir("/proc/self/fd"))

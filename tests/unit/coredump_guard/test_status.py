@@ -19,7 +19,7 @@ from coredump_guard.config import Config
 from coredump_guard.service import Guard
 from coredump_guard.spool import Spool
 
-from .conftest import Spooled
+from .conftest import Spooled, roots_socket
 
 GUARD = {
     "pid": 4711, "since": "2026-01-01T00:00:00Z", "waiting": 0, "captured": 5, "handed_on": 2, "missed": 0,
@@ -140,13 +140,16 @@ def test_what_the_disk_and_the_kernel_say(
     assert json.loads(json.dumps(found)) == found
 
 
+@roots_socket
 def test_the_running_guards_report_is_what_is_shown(config: Config, kernel: Callable[[str], None]) -> None:
     guard = Guard(config)
     guard.counts.captured, guard.counts.last = 7, "the-last"
     guard.deliverer.progress.error, guard.deliverer.progress.failing_since = "Stale", 1_700_000_000
     os.makedirs(config.runtime)
     listening = pipedoor.listen(config.guard_socket, socket.SOCK_SEQPACKET)
-    thread = threading.Thread(target=pipedoor.serve, args=(listening, print, lambda: status.report(guard)))
+    thread = threading.Thread(
+        target=pipedoor.serve, args=(listening, print, lambda: status.report(guard)), daemon=True
+    )
     thread.start()
     try:
         found = status.gather(config)
