@@ -21,6 +21,9 @@ from coredump_guard.record import Identity
 BUNDLE_LIMIT = 4 << 20
 """Longest config.json that is read, in bytes."""
 
+_PF_EXITING = 0x4
+"""include/linux/sched.h"""
+
 _PPID = re.compile(rb"^PPid:\s*(\d+)", re.MULTILINE)
 _K8S_NAME = re.compile(
     r"k8s_(?P<container>[^_]+)_(?P<pod>[^_]+)_(?P<namespace>[^_]+)_(?P<poduid>[^_]+)_(?P<restarts>\d+)\Z"
@@ -55,6 +58,8 @@ def identify(process: Process, root: str = "") -> Identity | None:
     Raises OSError if not even the cgroup can be read.
     """
     where = container.parse(process.read("cgroup").decode("utf-8", "replace"))
+    if where is None and _exiting(process):
+        return Identity()
     if where is None or where.monitor:
         return None
     identity = Identity(poduid=where.poduid, container_id=where.container_id, nested=where.nested)
@@ -70,6 +75,18 @@ def identify(process: Process, root: str = "") -> Identity | None:
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
             identity = _fill(identity, learn(identity, monitor, root))
     return identity
+
+
+def _exiting(process: Process) -> bool:
+    """Whether the process was killed while it dumped, and is on its way out or gone.
+
+    From then on cgroup v1 shows it in the root of every hierarchy, as if it were the host's: proc_cgroup_show
+    in kernel/cgroup/cgroup.c looks at the same flag. Its pidfd and its end of the core tell only later.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        flags = process.read("stat").rpartition(b")")[2].split()[6]  # proc(5), field 9
+        return bool(int(flags) & _PF_EXITING)
+    return True
 
 
 def _monitor(process: Process, poduid: str) -> str:
