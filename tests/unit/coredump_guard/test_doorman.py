@@ -102,18 +102,25 @@ def test_a_hosts_crash_without_a_guard_is_handed_on(installed: Config, spool: Sp
     """To the kernel's default, where nothing is remembered: a file in the working directory."""
     home = tmp_path / "home"
     home.mkdir()
-    with subprocess.Popen(["sleep", "60"], cwd=home) as process, pipe() as (core, end):
+    core = CORE * 100  # longer than a pipe holds, so that its writer is at work
+    read_end, write_end = os.pipe()
+
+    def produce() -> None:
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(core)
+
+    with subprocess.Popen(["sleep", "60"], cwd=home) as process:
         try:
-            os.write(end, CORE)
             pidfd = os.pidfd_open(process.pid)
-            os.dup2(core, end)
-            run(installed, arguments(process.pid, pidfd="F3"), core, pidfd)
-            os.close(pidfd)
+            threading.Thread(target=produce, daemon=True).start()
+            run(installed, arguments(process.pid, pidfd="F3"), read_end, pidfd)
         finally:
             process.kill()
+            os.close(read_end)
+            os.close(pidfd)
     (name,) = os.listdir(home)
     assert name.startswith("core")
-    assert (home / name).read_bytes() == CORE
+    assert (home / name).read_bytes() == core
     assert spool.pending() == []
 
 

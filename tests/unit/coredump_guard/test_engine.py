@@ -22,6 +22,8 @@ from coredump_guard.spool import Spool
 UID, C = "4a3f1b52-8f3d-4b0e-9f60-0d9f6f1f2a11", "c" * 64
 IN_POD = f"0::/kubepods/burstable/pod{UID}/{C}\n"
 ON_HOST = "0::/system.slice/ssh.service\n"
+LIVING = "4711 (app) S 1 4711 4711 0 -1 4194304 0\n"
+EXITING = LIVING.replace("4194304", str(4194304 | 4))
 CORE = b"\x7fELF" + bytes(200_000)
 
 
@@ -31,6 +33,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "proc" / "4711"
     directory.mkdir(parents=True)
     (directory / "status").write_text("Name:\tapp\nPPid:\t1\n")
+    (directory / "stat").write_text(LIVING)
     (directory / "exe").symlink_to("/bin/app")
     (directory / "cwd").symlink_to(tmp_path)
     monkeypatch.setattr(engine, "PROC", str(tmp_path / "proc"))
@@ -144,4 +147,18 @@ def test_a_memory_that_cannot_be_read_does_not_cost_a_hosts_core(
     Path(config.state, "original.json").write_text("{")
     outcome = handled(config)
     assert outcome.kind == "captured"
+    assert spool.pending() == [outcome.dump]
+
+
+def test_a_crash_that_is_killed_while_it_is_looked_at_is_not_taken_for_a_hosts(
+    config: Config, spool: Spool, proc: Path
+) -> None:
+    """On cgroup v1 a pod's process that exits looks like a host's; the host's handler is not its."""
+    remember(config, "|/bin/true")
+    (proc / "cgroup").write_text(ON_HOST)
+    (proc / "stat").write_text(EXITING)
+    outcome = handled(config)
+    assert outcome.kind == "captured"
+    assert outcome.record is not None
+    assert (outcome.record.identity, outcome.record.core.bytes) == (Identity(), len(CORE))
     assert spool.pending() == [outcome.dump]

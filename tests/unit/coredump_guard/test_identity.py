@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coredump_guard.identity import BUNDLE_LIMIT, identify
+from coredump_guard.identity import BUNDLE_LIMIT, _exiting, identify
 from coredump_guard.process import Process
 from coredump_guard.record import Identity
 
@@ -41,6 +42,7 @@ class Node:
         directory.mkdir()
         (directory / "cgroup").write_text(cgroup + "\n")
         (directory / "status").write_text(f"Name:\tx\nPid:\t{pid}\nPPid:\t{parent}\n")
+        (directory / "stat").write_text(f"{pid} (a) Z 0 ({parent}) S {parent} 1 1 0 -1 4194304 0 0\n")
         (directory / "cmdline").write_bytes(b"".join(part.encode() + b"\0" for part in argv or []))
         (directory / "exe").symlink_to("/bin/x")
         (directory / "cwd").symlink_to(self.sandbox)
@@ -89,6 +91,25 @@ WEB = known(namespace="demo", pod="web", container="app")
 def test_a_host_process_has_no_identity(node: Node) -> None:
     node.process(CRASHED, 1, "0::/system.slice/ssh.service")
     assert node.identify() is None
+
+
+@pytest.mark.parametrize(
+    "stat", ["300 (x) S 1 1 1 0 -1 4194308 0\n", "300 (x) Z 1 1 1 0 -1 4227084 0\n", "", None]
+)
+def test_a_process_that_exits_is_not_taken_for_a_hosts(node: Node, stat: str | None) -> None:
+    """Cgroup v1 shows it in the root of every hierarchy, whatever it was in before."""
+    file = node.process(CRASHED, 1, "4:memory:/\n0::/") / "stat"
+    file.unlink() if stat is None else file.write_text(stat)
+    assert node.identify() == Identity()
+
+
+def test_the_kernel_sets_the_flag_of_a_process_that_exits() -> None:
+    """A zombie is the only one that can be looked at for long."""
+    with subprocess.Popen(["sleep", "60"]) as child, Process("/proc", child.pid) as held:
+        living = _exiting(held)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert (living, _exiting(held)) == (False, True)
 
 
 def test_the_monitor_itself_is_the_hosts(node: Node) -> None:
