@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support import leftovers
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")

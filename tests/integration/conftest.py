@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from testbed import programs
 from testbed.containerd import Containerd, containerd
 

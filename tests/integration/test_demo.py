@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
 from demo.place import RUNTIME, WORK
 from demo.stage import PROGRAMS
 from testbed.kernel import core_settings

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from isal import igzip, isal_zlib
-from tests.support import serving
-from tests.support.dumps import write_dump
-from tests.support.serving import DEADLINE, Shim
 
 from coredump_guard import deflate
 from coredump_guard.record import Core, Record
+from tests.support import serving
+from tests.support.dumps import write_dump
+from tests.support.serving import DEADLINE, Shim
 
 LONG = "longname-" * 6 + "ninechars"
 """As long as Kubernetes lets a container's name be."""

@@ -17,6 +17,7 @@ from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from pathlib import Path
 
 import pytest
+
 from tests.support import serving
 from tests.support.dumps import write_dump
 from tests.support.serving import DEADLINE, ENDPOINTS, Shim, gone, waiting

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from testbed.waiting import wait_for
 from tests.support import command
 from tests.support.dumps import write_dump

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from testbed.kernel import NOTE, SETTINGS, core_settings, read_settings
 
 pytestmark = pytest.mark.root

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from testbed.waiting import wait_for
 from tests.support import command
 from tests.support.command import Kubectl

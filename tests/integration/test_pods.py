@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from testbed import cgroups
 from testbed.containerd import ROOTS, STATES, Containerd, containerd, sweep
 from testbed.kernel import core_settings

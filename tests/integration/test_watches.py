@@ -7,10 +7,9 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from coredump_shim.config import Config
 from testbed.waiting import wait_for
 from tests.support import command
-
-from coredump_shim.config import Config
 
 WATCH = "/apis/coredump.fujitsu.com/v1alpha1/coredumpendpoints?watch=1"
 LIMIT = Config.max_watches

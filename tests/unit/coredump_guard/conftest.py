@@ -13,7 +13,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-from testbed.waiting import wait_for
 
 from coredump_guard import arming, pipedoor, store
 from coredump_guard.arrival import Arrival
@@ -21,6 +20,7 @@ from coredump_guard.config import Config
 from coredump_guard.drain import drain
 from coredump_guard.record import Capture, Core, Identity, Process, Record, Signal
 from coredump_guard.spool import Spool
+from testbed.waiting import wait_for
 
 hypothesis.settings.register_profile("machine", deadline=None)  # others compute here too
 hypothesis.settings.load_profile("machine")

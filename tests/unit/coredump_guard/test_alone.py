@@ -7,10 +7,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from testbed.waiting import wait_for
-
 from coredump_guard.config import Config
 from coredump_guard.spool import Spool
+from testbed.waiting import wait_for
 
 from .conftest import pipe
 from .test_doorman import arguments, run

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from testbed.waiting import wait_for
 
 from coredump_guard import deliver as deliver_module
 from coredump_guard import deliverer as module
@@ -18,6 +17,7 @@ from coredump_guard.config import Config
 from coredump_guard.deliverer import Deliverer
 from coredump_guard.record import Record
 from coredump_guard.spool import Spool
+from testbed.waiting import wait_for
 
 from .conftest import Spooled, fail_at
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from testbed.waiting import wait_for
 
 from coredump_guard import arming, doorman, pipedoor, store
 from coredump_guard.config import Config
 from coredump_guard.record import Record
 from coredump_guard.spool import Spool
+from testbed.waiting import wait_for
 
 from .conftest import Door, pipe, roots_socket
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from testbed.waiting import wait_for
 
 from coredump_guard import handon
 from coredump_guard.arrival import Arrival
 from coredump_guard.handon import CannotHandOn, expand, hand_on, specifiers
 from coredump_guard.pattern import UNLIMITED, Crash
 from coredump_guard.process import Process
+from testbed.waiting import wait_for
 
 from .conftest import wait_for_log
 

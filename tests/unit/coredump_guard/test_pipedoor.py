@@ -15,10 +15,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from testbed.waiting import wait_for
 
 from coredump_guard import pipedoor
 from coredump_guard.arrival import Arrival
+from testbed.waiting import wait_for
 
 from .conftest import Door, descriptors, pipe, roots_socket, wait_for_log
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from testbed.waiting import wait_for
 
 from coredump_guard import engine, pipedoor, service, status
 from coredump_guard.arrival import Arrival
@@ -21,6 +20,7 @@ from coredump_guard.engine import Outcome
 from coredump_guard.pattern import Crash
 from coredump_guard.service import Guard
 from coredump_guard.spool import Spool
+from testbed.waiting import wait_for
 
 from .conftest import Spooled, pipe, roots_socket
 

@@ -12,12 +12,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from testbed.waiting import wait_for
 
 from coredump_guard import pipedoor, socketdoor
 from coredump_guard.arrival import Arrival
 from coredump_guard.pattern import Crash
 from coredump_guard.socketdoor import KERNEL, REJECT, USERSPACE, WAIT, ProtocolError, SocketArrival
+from testbed.waiting import wait_for
 
 ALL = KERNEL | USERSPACE | REJECT | WAIT
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from tests.support.dumps import write_dump
 from werkzeug.test import TestResponse
 
 from coredump_shim import names
 from coredump_shim.app import create_app
 from coredump_shim.config import Config
+from tests.support.dumps import write_dump
 
 
 @dataclasses.dataclass

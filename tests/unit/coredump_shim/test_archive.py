@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
-from tests.support.dumps import write_dump
 
 from coredump_guard import deflate
 from coredump_shim.archive import ChangedError, Plan, Planner
 from coredump_shim.archivefile import ArchiveFile
 from coredump_shim.catalog import Catalog
+from tests.support.dumps import write_dump
 
 START = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 CONTAINERS = ("app", "sidecar", "l" * 63)

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.support.dumps import write_dump
 
 from coredump_shim.catalog import Catalog, crash_time
+from tests.support.dumps import write_dump
 
 UID = "11111111-2222-3333-4444-555555555555"
 START = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from tests.support.dumps import write_dump
 from werkzeug.test import TestResponse
 
 from coredump_guard.record import Record
 from coredump_shim import downloads, status
 from coredump_shim.catalog import Catalog
 from coredump_shim.deadline import Deadline
+from tests.support.dumps import write_dump
 
 UID = "11111111-2222-3333-4444-555555555555"
 OTHER_UID = "22222222-2222-3333-4444-555555555555"

@@ -6,11 +6,11 @@ import datetime
 from pathlib import Path
 
 import pytest
-from tests.support.dumps import write_dump
 
 from coredump_shim import endpoint
 from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.kept import Kept
+from tests.support.dumps import write_dump
 
 NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)

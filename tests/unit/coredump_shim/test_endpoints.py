@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.support.dumps import write_dump
 
 from coredump_shim.catalog import Catalog
 from coredump_shim.change import Wanted
@@ -15,6 +14,7 @@ from coredump_shim.endpoint import Object
 from coredump_shim.endpoints import Endpoints
 from coredump_shim.kept import Keeper
 from coredump_shim.status import ApiError
+from tests.support.dumps import write_dump
 
 
 @pytest.fixture

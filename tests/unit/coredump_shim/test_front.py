@@ -6,10 +6,10 @@ import json
 
 import pytest
 from flask import Flask
-from tests.support.serving import ENDPOINTS
 from werkzeug.test import Client
 
 from coredump_shim import front
+from tests.support.serving import ENDPOINTS
 
 
 @pytest.mark.parametrize(

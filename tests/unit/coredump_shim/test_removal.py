@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.dumps import write_dump
-
 from coredump_shim import removal
 from coredump_shim.catalog import Catalog
+from tests.support.dumps import write_dump
 
 
 def test_removes_dump_and_announcement(tmp_path: Path) -> None:

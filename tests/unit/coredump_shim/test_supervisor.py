@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.support.serving import DEADLINE, gone, waiting
 
 PROGRAM = """

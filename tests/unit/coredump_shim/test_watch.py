@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.dumps import write_dump
 from werkzeug.test import EnvironBuilder
 
 from coredump_shim.catalog import Catalog
@@ -18,6 +17,7 @@ from coredump_shim.endpoints import Endpoints
 from coredump_shim.history import History
 from coredump_shim.kept import Keeper
 from coredump_shim.watch import Terms, Watches
+from tests.support.dumps import write_dump
 
 from .conftest import Api, json_of, url
 
