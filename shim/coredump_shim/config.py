@@ -39,11 +39,14 @@ class Config:
     max_reads: int = 8
     """Store look-ups at one time; each holds a thread of the server while the store is slow."""
     store_seconds: float = 5.0
-    """How long one look-up in the store may take."""
+    """How long one look-up in the store may take, waiting for its turn included."""
 
     @property
     def threads(self) -> int:
-        """Return how many threads the server needs so that discovery always finds a free one."""
+        """Return how many threads the server needs so that discovery finds a free one.
+
+        Look-ups beyond max_reads hold one each as well, but for store_seconds and on a slow store only.
+        """
         return self.max_watches + self.max_reads + 8
 
     @property

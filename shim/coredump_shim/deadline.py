@@ -7,9 +7,8 @@ signal; such a call keeps a thread of its own here, and the request that wanted 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, ParamSpec, TypeVar
 
 from coredump_shim.status import ApiError, unavailable
@@ -21,47 +20,44 @@ T = TypeVar("T")
 
 
 class Deadline:
-    """Runs calls that may hang: `limit` at a time, each waited for `seconds`."""
+    """Runs calls that may hang: `limit` at a time, each waited for `seconds`, until it has its turn included.
+
+    A process in which a call hangs ends by os._exit alone, as the supervisor's do: Python joins the threads.
+    """
 
     def __init__(self, seconds: float, limit: int) -> None:
         self._seconds = seconds
         self._limit = limit
-        self._free = threading.BoundedSemaphore(limit)
+        self._threads = ThreadPoolExecutor(limit, thread_name_prefix="store")
         self._overdue: set[Future[Any]] = set()
 
     def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what work returns, or raise what it raises.
 
-        Raises ApiError 503 if it takes too long, if no place becomes free, or for an OSError.
+        Raises ApiError 503 if it takes too long, if no thread becomes free, or for an OSError.
         """
-        # Where every place is taken by a call that hangs already, nobody waits again.
-        patience = 0 if len(self._overdue) >= self._limit else self._seconds / 10
-        if not self._free.acquire(timeout=patience):
+        # Where every thread is kept by a call that hangs already, nobody waits again.
+        if len(self._overdue) >= self._limit:
             raise self._silent()
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(work(*args, **kwargs))
-            except BaseException as error:  # handed to the caller, in his thread
-                future.set_exception(error)
-            finally:
-                self._free.release()
-
-        threading.Thread(target=run, name="store", daemon=True).start()
-        return self._wait(future)
-
-    def _wait(self, future: Future[T]) -> T:
+        future = self._threads.submit(work, *args, **kwargs)
         if not wait([future], self._seconds).done:
-            log.warning("the store does not answer within %g s", self._seconds)
-            self._overdue.add(future)
-            future.add_done_callback(self._overdue.discard)
+            self._give_up(future)
             raise self._silent()
         try:
             return future.result()
         except OSError as error:
             log.warning("the store cannot be used: %s", error)
             raise unavailable(f"the store cannot be used: {error.strerror or error}") from None
+
+    def _give_up(self, future: Future[Any]) -> None:
+        if future.cancel():
+            log.warning(
+                "%d look-ups in the store left no room for another in %g s", self._limit, self._seconds
+            )
+            return
+        log.warning("the store does not answer within %g s", self._seconds)
+        self._overdue.add(future)
+        future.add_done_callback(self._overdue.discard)
 
     def _silent(self) -> ApiError:
         return unavailable(f"the store does not answer within {self._seconds:g} s; is its file server up?")

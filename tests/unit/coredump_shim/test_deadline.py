@@ -6,6 +6,7 @@ import errno
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -52,14 +53,7 @@ def test_place_is_free_again_once_the_call_ends(hang: threading.Event) -> None:
     with pytest.raises(ApiError):
         deadline.call(int)
     hang.set()
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        try:
-            assert deadline.call(int) == 0
-            return
-        except ApiError:
-            time.sleep(0.01)
-    pytest.fail("still no place")
+    until_there_is_a_place(deadline)
 
 
 def test_no_more_threads_than_places(hang: threading.Event) -> None:
@@ -69,3 +63,56 @@ def test_no_more_threads_than_places(hang: threading.Event) -> None:
         with pytest.raises(ApiError):
             deadline.call(hang.wait)
     assert threading.active_count() == before + 3
+
+
+def test_more_callers_than_places_all_have_their_turn() -> None:
+    deadline = Deadline(8, 4)
+    with ThreadPoolExecutor(64) as callers:
+        calls = [callers.submit(deadline.call, time.sleep, 0.1) for _ in range(64)]
+    assert [call.exception() for call in calls] == [None] * 64
+
+
+def test_nobody_waits_for_a_store_that_hangs(hang: threading.Event) -> None:
+    deadline = Deadline(0.5, 1)
+    with pytest.raises(ApiError):
+        deadline.call(hang.wait)
+
+    def ask_often() -> None:
+        for _ in range(1000):
+            with pytest.raises(ApiError):
+                deadline.call(int)
+
+    caller = threading.Thread(target=ask_often, daemon=True)
+    caller.start()
+    caller.join(30)
+    assert not caller.is_alive()
+
+
+def test_call_given_up_before_its_turn_is_never_made(hang: threading.Event) -> None:
+    deadline, begun = Deadline(0.3, 1), threading.Event()
+    made: list[int] = []
+
+    def stand_still() -> None:
+        begun.set()
+        hang.wait()
+
+    with ThreadPoolExecutor(1) as callers:
+        stuck = callers.submit(deadline.call, stand_still)
+        assert begun.wait(10)
+        with pytest.raises(ApiError):
+            deadline.call(made.append, 1)
+        assert isinstance(stuck.exception(), ApiError)
+    hang.set()
+    until_there_is_a_place(deadline)
+    assert made == []
+
+
+def until_there_is_a_place(deadline: Deadline) -> None:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            assert deadline.call(int) == 0
+            return
+        except ApiError:
+            time.sleep(0.01)
+    pytest.fail("still no place")
