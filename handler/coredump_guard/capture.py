@@ -56,7 +56,7 @@ def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Con
             identity=owner,
             process=known.process,
             signal=_signal(crash.signal, drained),
-            core=Core(drained.bytes, drained.stored_bytes, drained.truncated, drained.stored_sha256),
+            core=Core(drained.bytes, drained.stored_bytes, drained.truncated),
             capture=Capture(crash.mode, round(time.monotonic() - began, 3), __version__),
             files=sorted(known.files),
         )

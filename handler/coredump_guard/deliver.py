@@ -55,7 +55,7 @@ def deliver(spool: Spool, dump_id: str, config: Config) -> Record:
 def _record(spool: Spool, dump_id: str) -> Record:
     try:
         record = spool.record(dump_id)
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
         raise BrokenDump(f"its record cannot be read: {error}") from None
     if record.id != dump_id:
         raise BrokenDump(f"its record is that of {record.id}")
@@ -72,8 +72,7 @@ def _compress(source: str, record: Record) -> Record:
         os.fsync(out.fileno())
     if drained.bytes != record.core.bytes:
         raise OSError(28, "no room in the spool to compress the core")
-    new = replace(record.core, stored_bytes=drained.stored_bytes, stored_sha256=drained.stored_sha256)
-    record = replace(record, core=new)
+    record = replace(record, core=replace(record.core, stored_bytes=drained.stored_bytes))
     _write(f"{source}/{store.INFO}.new", record.to_json().encode(), -1)
     os.replace(f"{source}/{store.INFO}.new", f"{source}/{store.INFO}")
     sync_directory(source)
@@ -101,24 +100,30 @@ def _bring(source: str, record: Record, place: str, config: Config) -> Record:
 
 
 def _verified(source: str, draft: str, core: Core) -> Core:
-    """Read the delivered core back and inflate it: what arrived is what the kernel sent.
+    """Read the delivered core back and inflate it: what arrived is what the kernel sent, by size and CRC-32.
 
     Raises OSError if the store changed it, BrokenDump if it was no good in the spool already.
     """
     with open(f"{draft}/{store.CORE}", "rb") as file:
         stored, inner, size = _inflate(file)
-    if stored != core.stored_sha256:
-        with open(f"{source}/{store.CORE}", "rb") as file:
-            if _inflate(file)[0] != core.stored_sha256:
-                raise BrokenDump("core.gz in the spool is not what was captured")
+    if stored != _sha256(f"{source}/{store.CORE}"):
         raise OSError(5, "core.gz read back from the store differs from the one in the spool")
     if size != core.bytes:
-        raise BrokenDump(f"core.gz inflates to {size} bytes, its record says {core.bytes}")
-    return replace(core, sha256=inner)
+        found = "is damaged" if size < 0 else f"inflates to {size} bytes"
+        raise BrokenDump(f"core.gz {found}, its record says {core.bytes} bytes")
+    return replace(core, stored_sha256=stored, sha256=inner)
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while data := file.read(_CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def _inflate(file: BinaryIO) -> tuple[str, str, int]:
-    """Return SHA-256 of the stored bytes, SHA-256 of the core in them, and its size, -1 if it is no gzip."""
+    """Return SHA-256 of the stored bytes, SHA-256 of the core in them, and its size, -1 if it is damaged."""
     stored, inner, size = hashlib.sha256(), hashlib.sha256(), 0
     inflate = deflate.decompressobj(31)
     while data := file.read(_CHUNK):

@@ -83,11 +83,14 @@ class Deliverer:
         progress.current, progress.current_since = dump_id, time.time()
         try:
             record = deliver(self._spool, dump_id, self._config)
-        except BrokenDump as error:
+        except OSError:
+            raise
+        except Exception as error:  # BrokenDump, or a bug of ours: one dump never holds up the others
             aside = self._spool.set_aside(dump_id)
             progress.broken += 1
+            reason = error if isinstance(error, BrokenDump) else repr(error)
             log.error(
-                "a dump could not be delivered and was set aside", dump=dump_id, path=aside, error=error
+                "a dump could not be delivered and was set aside", dump=dump_id, path=aside, error=reason
             )
             return
         if progress.error:

@@ -5,26 +5,24 @@ Not here: what becomes of the file (spool) and what the core tells (elfcore).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
+import stat
+import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from coredump_guard import deflate, elfcore
 
-PENDING = 3
-"""Pieces that may be under compression at once; one more is being filled."""
+THREADS = 3
+"""That take turns at one core: one reads while two compress; more only take from the node's own work."""
 
-compressors = ThreadPoolExecutor(max_workers=2, thread_name_prefix="deflate")
-"""Shared by all captures: more threads than this only take processors from the node's own work."""
+YIELDS = 100
+"""How often an empty pipe is looked at again before we sleep.
 
-
-class DeadlinePassed(Exception):  # noqa: N818 # an end like another, not an error
-    """The capture took longer than it may."""
+The kernel fills its 64 KiB in some 20 µs, and waking a sleeper takes longer than that: without this, both
+sides spend a third of the time waking each other.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,6 @@ class Drained:
 
     bytes: int
     stored_bytes: int
-    stored_sha256: str
-    """Of a compressed core; empty for a raw one."""
     head: elfcore.Head
     truncated: str | None
     """Why it is known to be cut, or None."""
@@ -48,32 +44,88 @@ def drain(core: int, out: int, deadline: float, *, raw: bool = not deflate.FAST)
 
     Raises OSError if not even that fits.
     """
-    sink = Raw(out) if raw else Deflated(out)
-    head = bytearray()
-    truncated = _pump(core, sink, head, deadline)
-    size, stored, digest = sink.close()
-    parsed = elfcore.parse(head)
+    turns = _Turns(core, Raw(out) if raw else Deflated(out), deadline)
+    truncated = turns.run(1 if raw else THREADS)
+    size, stored = turns.sink.close()
+    parsed = elfcore.parse(turns.head)
     if truncated is None and parsed.expected_bytes is not None and size < parsed.expected_bytes:
         truncated = f"the kernel sent {size} of {parsed.expected_bytes} bytes"
-    return Drained(size, stored, digest, parsed, truncated)
+    return Drained(size, stored, parsed, truncated)
 
 
-def _pump(core: int, sink: Raw | Deflated, head: bytearray, deadline: float) -> str | None:
-    """Move the core into the sink, keep its head, and return why it stopped early, if it did."""
-    late = None
-    taken = 0
-    try:
+@dataclass(frozen=True)
+class _Piece:
+    """A piece that was read; size and crc are those of the core up to its end."""
+
+    number: int
+    data: memoryview
+    size: int
+    crc: int
+
+
+class _Turns:
+    """Threads that take turns: one reads a piece while another packs its own; they store in order."""
+
+    def __init__(self, core: int, sink: Raw | Deflated, deadline: float) -> None:
+        self.sink = sink
+        self.head = bytearray()
+        self._core = core
+        self._deadline = deadline
+        self._reading = threading.Lock()
+        self._storing = threading.Condition()
+        self._read = self._stored = 0
+        self._size = self._crc = 0
+        self._ended = self._late = False
+        self._error: BaseException | None = None
+
+    def run(self, threads: int) -> str | None:
+        """Move the core into the sink and return why that stopped early, if it did."""
+        os.set_blocking(self._core, False)
+        helpers = [threading.Thread(target=self._work, name="drain") for _ in range(threads - 1)]
+        for helper in helpers:
+            helper.start()
+        self._work()
+        for helper in helpers:
+            helper.join()
+        if isinstance(self._error, OSError):
+            return f"the spool took no more: {self._error.strerror}"
+        if self._error:
+            raise self._error
+        return "the capture's deadline passed" if self._late else None
+
+    def _work(self) -> None:
+        buffer = memoryview(bytearray(deflate.PIECE))
         try:
-            for view in pieces(core, deadline):
-                _grow(head, view, taken)
-                sink.write(view)
-                taken += len(view)
-        except DeadlinePassed:
-            late = "the capture's deadline passed"
-        sink.flush()
-    except OSError as error:
-        return f"the spool took no more: {error.strerror}"
-    return late
+            while piece := self._take(buffer):
+                self._store(piece, self.sink.pack(piece.data))
+        except BaseException as error:  # raised by run, in the caller's thread
+            with self._storing:
+                self._error = self._error or error
+                self._ended = True
+                self._storing.notify_all()
+
+    def _take(self, buffer: memoryview) -> _Piece | None:
+        with self._reading:
+            if self._ended:
+                return None
+            filled, self._late = _fill(self._core, buffer, self._deadline)
+            self._ended = self._late or filled < len(buffer)
+            if not filled:
+                return None
+            data = buffer[:filled]
+            _grow(self.head, data, self._size)
+            self._size += filled
+            self._crc = deflate.crc32(data, self._crc)
+            self._read += 1
+            return _Piece(self._read - 1, data, self._size, self._crc)
+
+    def _store(self, piece: _Piece, packed: bytes | memoryview) -> None:
+        with self._storing:
+            self._storing.wait_for(lambda: self._error or self._stored == piece.number)
+            if self._error is None:
+                self.sink.append(packed, piece.size, piece.crc)
+                self._stored += 1
+                self._storing.notify_all()
 
 
 def _grow(head: bytearray, view: memoryview, taken: int) -> None:
@@ -82,40 +134,30 @@ def _grow(head: bytearray, view: memoryview, taken: int) -> None:
         head += view[len(head) - taken : wanted - taken]
 
 
-def pieces(core: int, deadline: float) -> Iterator[memoryview]:
-    """Yield the core in pieces of deflate.PIECE bytes, the last one shorter.
-
-    A piece's memory is used again PENDING + 1 pieces later.
-
-    Raises DeadlinePassed; the bytes of the unfinished piece are yielded before.
-    """
-    buffers = [memoryview(bytearray(deflate.PIECE)) for _ in range(PENDING + 1)]
+def _fill(core: int, view: memoryview, deadline: float) -> tuple[int, bool]:
+    """Fill view and return how far, and whether the deadline was what stopped it."""
     poll = select.poll()
     poll.register(core, select.POLLIN)
-    turn = 0
-    while True:
-        view = buffers[turn % len(buffers)]
-        turn += 1
-        filled, late = _fill(core, view, poll, deadline)
-        if filled:
-            yield view[:filled]
-        if late:
-            raise DeadlinePassed
-        if filled < len(view):
-            return
-
-
-def _fill(core: int, view: memoryview, poll: select.poll, deadline: float) -> tuple[int, bool]:
-    """Fill view and return how far, and whether the deadline was what stopped it."""
-    filled = 0
+    # A socket's pages come one by one, each with a wake-up of its own: there, sleeping is what gathers them.
+    yields = 0 if stat.S_ISSOCK(os.fstat(core).st_mode) else YIELDS
+    filled = empty = 0
     while filled < len(view):
         left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        if left <= 0:
             return filled, True
-        count = os.readv(core, [view[filled:]])
+        try:
+            count = os.readv(core, [view[filled:]])
+        except BlockingIOError:
+            empty += 1
+            if empty < yields:
+                os.sched_yield()
+            else:
+                poll.poll(left * 1000)
+            continue
         if count == 0:
             break
         filled += count
+        empty = 0
     return filled, False
 
 
@@ -126,61 +168,48 @@ class Raw:
         self._out = out
         self._size = 0
 
-    def write(self, view: memoryview) -> None:
+    def pack(self, data: memoryview) -> memoryview:
+        """Return what is stored of a piece: all of it."""
+        return data
+
+    def append(self, packed: bytes | memoryview, size: int, crc: int) -> None:
         """Store a piece whole or raise OSError, leaving what was stored before."""
-        write_all(self._out, view, self._size)
-        self._size += len(view)
+        write_all(self._out, packed, self._size)
+        self._size = size
 
-    def flush(self) -> None:
-        """Do nothing: each piece was stored when it was taken."""
-
-    def close(self) -> tuple[int, int, str]:
-        """Return the core's size, the file's size and an empty checksum."""
-        return self._size, self._size, ""
+    def close(self) -> tuple[int, int]:
+        """Return the core's size and the file's."""
+        return self._size, self._size
 
 
 class Deflated:
-    """A sink that compresses pieces in parallel and writes them in order, as one gzip member."""
+    """A sink that stores compressed pieces as one gzip member."""
 
     def __init__(self, out: int) -> None:
         self._out = out
-        self._pending: deque[tuple[int, int, Future[bytes]]] = deque()
-        self._digest = hashlib.sha256()
-        self._taken_crc = self._crc = 0
-        self._taken = self._size = 0
-        self._stored = 0
-        self._append(deflate.HEADER, deflate.trailer(0, 0))
+        self._crc = self._size = self._stored = 0
+        self._write(deflate.HEADER, deflate.trailer(0, 0))
 
-    def write(self, view: memoryview) -> None:
-        """Take a piece; its memory must not change until PENDING more were taken.
+    def pack(self, data: memoryview) -> bytes:
+        """Compress a piece; for any number of threads at once."""
+        return deflate.piece(data)
+
+    def append(self, packed: bytes | memoryview, size: int, crc: int) -> None:
+        """Store a piece that ends at size bytes of the core, whose CRC-32 up to there is crc.
 
         Raises OSError when the file takes no more; it then ends with the last whole piece.
         """
-        self._taken += len(view)
-        self._taken_crc = deflate.crc32(view, self._taken_crc)
-        self._pending.append((self._taken, self._taken_crc, compressors.submit(deflate.piece, view)))
-        if len(self._pending) > PENDING:
-            self._collect()
-
-    def close(self) -> tuple[int, int, str]:
-        """End the member after the last stored piece; return the core's size, the file's and its SHA-256."""
-        self._append(deflate.trailer(self._crc, self._size))
-        return self._size, self._stored, self._digest.hexdigest()
-
-    def flush(self) -> None:
-        """Store what was taken; raises OSError as `write` does."""
-        while self._pending:
-            self._collect()
-
-    def _collect(self) -> None:
-        size, crc, compressed = self._pending.popleft()
-        self._append(compressed.result(), deflate.trailer(crc, size))
+        self._write(packed, deflate.trailer(crc, size))
         self._size, self._crc = size, crc
 
-    def _append(self, data: bytes, end: bytes = b"") -> None:
+    def close(self) -> tuple[int, int]:
+        """End the member after the last stored piece; return the core's size and the file's."""
+        self._write(deflate.trailer(self._crc, self._size))
+        return self._size, self._stored
+
+    def _write(self, data: bytes | memoryview, end: bytes = b"") -> None:
         """Store data where the end stands now, and an end behind it, so that there is always room for one."""
-        write_all(self._out, data + end, self._stored)
-        self._digest.update(data)
+        write_all(self._out, b"".join((data, end)), self._stored)
         self._stored += len(data)
 
 

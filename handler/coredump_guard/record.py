@@ -80,9 +80,9 @@ class Core:
     stored_bytes: int
     truncated: str | None = None
     stored_sha256: str = ""
-    """SHA-256 of core.gz."""
+    """SHA-256 of core.gz; both sums are worked out at delivery, off the crash path."""
     sha256: str = ""
-    """SHA-256 of the uncompressed core, worked out at delivery, off the crash path."""
+    """SHA-256 of the uncompressed core."""
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def spooled(spool: Spool, tmp_path: Path) -> Spooled:
                 identity=identity,
                 process=Process(4711),
                 signal=Signal(11, "SIGSEGV"),
-                core=Core(drained.bytes, drained.stored_bytes, drained.truncated, drained.stored_sha256),
+                core=Core(drained.bytes, drained.stored_bytes, drained.truncated),
                 capture=Capture("pipe", 0.1, "0.1.0"),
                 files=["maps"],
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import subprocess
 import sys
 import zlib
@@ -100,3 +101,18 @@ def test_without_isal_zlib_makes_the_same_form() -> None:
     stored = subprocess.run(command, check=True, timeout=30, capture_output=True).stdout
     assert gzip.decompress(stored) == bytes(range(256)) * 40
     assert deflate.parse_trailer(stored[-deflate.TRAILER_SIZE :]) == zlib.crc32(bytes(range(256)) * 40)
+
+
+@pytest.mark.parametrize("size", [65536, deflate.PIECE, deflate.PIECE - 1, 3 * 65535 + 7])
+def test_what_does_not_get_smaller_is_wrapped(size: int) -> None:
+    noise = random.Random(size).randbytes(size)
+    wrapped = deflate.piece(noise)
+    assert size < len(wrapped) <= size + 5 * (size // 65535 + 1)
+    member = deflate.HEADER + wrapped + deflate.trailer(zlib.crc32(noise), size)
+    assert gzip.decompress(member) == noise
+
+
+def test_noise_between_samples_does_not_grow_much() -> None:
+    data = bytearray(random.Random(1).randbytes(deflate.PIECE))
+    data[:4096] = bytes(4096)  # one sample of four deflates well: the piece is deflated, not wrapped
+    assert len(deflate.piece(data)) < 1.01 * len(data)

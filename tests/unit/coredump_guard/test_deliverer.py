@@ -176,6 +176,24 @@ def test_a_broken_dump_is_set_aside_and_the_next_is_delivered(
     assert f"set aside dump={broken}" in capsys.readouterr().err
 
 
+def test_a_bug_of_ours_sets_one_dump_aside_and_ends_nothing(
+    config: Config, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, good = spooled(when=OLDEST).id, spooled(when=NEWEST).id
+    real = deliver_module.deliver
+
+    def deliver(spool: Spool, dump_id: str, settings: Config) -> Record:
+        if dump_id == odd:
+            raise KeyError("nobody thought of this")
+        return real(spool, dump_id, settings)
+
+    monkeypatch.setattr(module, "deliver", deliver)
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("the delivery", lambda: deliverer.progress.delivered == 1)
+    assert (deliverer.progress.broken, deliverer.progress.last) == (1, good)
+
+
 def test_stopping_ends_after_the_dump_at_hand(
     config: Config, spooled: Spooled, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
