@@ -21,6 +21,7 @@ from waitress.task import WSGITask
 from waitress.wasyncore import _DISCONNECTED as DISCONNECTED
 
 from coredump_shim.archivefile import ArchiveFile
+from coredump_shim.refusal import RefusalTask
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class FairChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """A connection that sends one TURN at a time."""
 
     task_class = ClosingTask
+    error_task_class = RefusalTask
     _unsent = 0
 
     def close_if_stalled(self, now: float, seconds: float) -> None:

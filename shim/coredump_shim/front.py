@@ -5,7 +5,6 @@ Not here: the process that they are given to (intake), and how a connection trav
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import time
@@ -19,6 +18,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 
 from coredump_shim import handover, names
+from coredump_shim.refusal import RefusalTask
 from coredump_shim.server import Server
 from coredump_shim.status import unavailable
 
@@ -40,13 +40,8 @@ def guarded(application: WSGIApplication) -> WSGIApplication:
         if not is_dump(environ["PATH_INFO"]):
             return application(environ, start_response)
         error = unavailable("the process that serves dumps does not answer; try again in a few seconds")
-        body = json.dumps(error.status()).encode()
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Retry-After", str(error.retry_after)),
-        ]
-        start_response("503 Service Unavailable", headers)
+        status, headers, body = error.plain()
+        start_response(status, headers)
         return [body]
 
     return guard
@@ -71,6 +66,7 @@ class FrontChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """A connection that is left alone while it is being handed over."""
 
     parser_class = Parser
+    error_task_class = RefusalTask
     handed = False
 
     def readable(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, jsonify
@@ -32,7 +33,9 @@ REASONS = {
     416: "RangeNotSatisfiable",
     422: "Invalid",
     429: "TooManyRequests",
+    431: "BadRequest",
     500: "InternalError",
+    501: "InternalError",
     503: "ServiceUnavailable",
     504: "Timeout",
 }
@@ -87,6 +90,14 @@ class ApiError(Exception):
         if self.retry_after is not None:
             response.headers["Retry-After"] = str(self.retry_after)
         return response
+
+    def plain(self) -> tuple[str, list[tuple[str, str]], bytes]:
+        """Return the same as HTTP's status, headers and body, where there is no Flask."""
+        body = json.dumps(self.status()).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        if self.retry_after is not None:
+            headers.append(("Retry-After", str(self.retry_after)))
+        return f"{self.code} {HTTPStatus(self.code).phrase}", headers, body
 
 
 def shown(text: str) -> str:
