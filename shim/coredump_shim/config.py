@@ -6,9 +6,13 @@ Not here: the command line that it comes from (cli).
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
+import subprocess
 from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
 
 ANYWHERE_WARNING = (
     "WARNING: listening on {listen} without any authentication or encryption: whoever reaches this address "
@@ -65,9 +69,27 @@ def standalone(store: str, state: str | None, listen: str, *, anywhere_allowed: 
             "or say --insecure-listen-anywhere as well"
         )
     root = os.path.abspath(store)
-    if not os.path.isdir(root):
-        raise ConfigError(f"--store {store} is not a directory; name the directory the nodes deliver to")
+    _check_directory(root, store)
     return Config(root, _made(state) if state else f"{root}/.endpoints", host, port)
+
+
+def _check_directory(root: str, store: str) -> None:
+    """Raise ConfigError if the store is no directory; one that does not answer may yet be one.
+
+    A process of its own looks, since a dead file server would hold whoever looks: the shim starts all the
+    same then, so that everything but the store is served.
+    """
+    look = subprocess.Popen(["test", "-d", root])
+    try:
+        status = look.wait(Config.store_seconds)
+    except subprocess.TimeoutExpired:
+        look.kill()  # it ends when the file server is back
+        log.warning(
+            "--store %s does not answer within %g s; is its file server up?", store, Config.store_seconds
+        )
+        return
+    if status:
+        raise ConfigError(f"--store {store} is not a directory; name the directory the nodes deliver to")
 
 
 def _made(state: str) -> str:

@@ -20,7 +20,10 @@ from tests.support.dumps import write_dump
 
 COLLECTION = "/apis/coredump.fujitsu.com/v1alpha1/namespaces/demo/coredumpendpoints"
 
-pytestmark = pytest.mark.root
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="missing: /dev/fuse; modprobe fuse"),
+]
 
 
 @contextlib.contextmanager
@@ -53,7 +56,6 @@ def ask(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int, 
             return error.code, error.read().decode()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="missing: /dev/fuse; modprobe fuse")
 def test_store_that_hangs_silences_nothing_else(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
@@ -75,4 +77,17 @@ def test_store_that_hangs_silences_nothing_else(tmp_path: Path) -> None:
                 assert ask(f"{url}{path}")[0] == 200, path
             for code, text in (answer.result(60) for answer in asked):
                 assert (code, json.loads(text)["reason"]) == (503, "ServiceUnavailable")
+        wait_for("the store is back", lambda: ask(f"{url}{COLLECTION}/web")[0] == 200)
+
+
+def test_starts_with_a_store_that_hangs(tmp_path: Path) -> None:
+    store, log = tmp_path / "store", tmp_path / "log"
+    store.mkdir()
+    write_dump(store)
+    with contextlib.ExitStack() as stack:
+        with hung(store):
+            url = stack.enter_context(command.serve(store, log))
+            assert f"--store {store} does not answer within" in log.read_text()
+            assert ask(f"{url}/apis")[0] == 200
+            assert ask(f"{url}{COLLECTION}/web")[0] == 503
         wait_for("the store is back", lambda: ask(f"{url}{COLLECTION}/web")[0] == 200)
