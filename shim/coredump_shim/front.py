@@ -77,6 +77,10 @@ class FrontChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         """Whether there is something to send."""
         return not self.handed and bool(super().writable())
 
+    def check_client_disconnected(self) -> bool:
+        """Whether a watch should end: its reader has gone, or the server is about to."""
+        return self.server.ending or bool(super().check_client_disconnected())
+
 
 class FrontServer(Server):
     """Serves the application, but for the requests that it hands over."""

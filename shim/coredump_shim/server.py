@@ -9,6 +9,7 @@ import resource
 import socket
 from typing import TYPE_CHECKING, Any
 
+from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import BaseWSGIServer
 
@@ -45,6 +46,9 @@ def settings(*, threads: int, max_body: int, stall_seconds: float) -> Adjustment
 class Server(BaseWSGIServer):  # type: ignore[misc] # waitress has no types
     """A server that is given its listening socket; without one, connections must be brought to it."""
 
+    ending = False
+    """Whether requests under way should come to their end."""
+
     def __init__(self, application: WSGIApplication, listener: socket.socket | None, adj: Adjustments):
         sock = listener or socket.socket(socket.AF_UNIX)
         super().__init__(
@@ -74,8 +78,9 @@ class Server(BaseWSGIServer):  # type: ignore[misc] # waitress has no types
     def run(self) -> None:
         """Serve until SystemExit is raised, as it is by a signal."""
         try:
-            super().run()
+            wasyncore.loop(self.adj.asyncore_loop_timeout, self.adj.asyncore_use_poll, self._map)
         finally:
+            self.ending = True
+            self.task_dispatcher.shutdown(timeout=FAREWELL)
             for channel in list(self.active_channels.values()):
                 channel.handle_close()
-            self.task_dispatcher.shutdown(timeout=FAREWELL)

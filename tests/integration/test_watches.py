@@ -32,3 +32,15 @@ def test_watches_take_no_more_than_their_places(tmp_path: Path) -> None:
             for path in ("/healthz", "/apis", WATCH.partition("?")[0]):
                 assert ask(url, path, stack).status == 200
         wait_for("places of readers that are gone", lambda: ask(url, WATCH, stack).status == 200)
+
+
+def test_watches_end_with_the_server_and_without_a_complaint(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        with command.serve(tmp_path, tmp_path / "log") as url:
+            watches = [ask(url, WATCH, stack) for _ in range(LIMIT)]
+            ask(url, "/healthz", stack)
+        # As time-outs end them, which clients take for nothing unusual; a cut stream raises IncompleteRead.
+        assert [watch.read() for watch in watches] == [b""] * LIMIT
+    log = (tmp_path / "log").read_text()
+    assert "still running" not in log
+    assert "disconnected" not in log
