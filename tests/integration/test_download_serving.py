@@ -24,7 +24,7 @@ from tests.support.serving import DEADLINE, ENDPOINTS, Shim, gone, waiting
 
 MIB = 1 << 20
 DUMP = f"{ENDPOINTS}/web/dump"
-CORE = random.Random(5).randbytes(40 * MIB)  # noqa: S311 (no secret, and the same in every run)
+CORE = random.Random(5).randbytes(40 * MIB)
 """Does not compress, and is more than any socket's buffers hold."""
 
 

@@ -27,10 +27,8 @@ def pod_cgroup(container_id: str = CONTAINER_ID, poduid: str = PODUID) -> Iterat
         cgroups.remove_empty("/kubepods/besteffort")
 
 
-def crash(
-    command: list[str | Path], prefix: list[str] | None = None, cwd: Path | None = None, **options: object
-) -> int:
+def crash(command: list[str | Path], prefix: list[str] | None = None, cwd: Path | None = None) -> int:
     """Run a program that is expected to die by a signal and return the signal's number."""
-    done = subprocess.run([*(prefix or []), *command], check=False, timeout=60, cwd=cwd, **options)  # type: ignore[call-overload]
+    done = subprocess.run([*(prefix or []), *command], check=False, timeout=60, cwd=cwd)
     assert done.returncode < 0, f"{command} ended with status {done.returncode}"
     return -int(done.returncode)

@@ -1,0 +1,98 @@
+"""core_pattern is set to ours and comes back exactly, whatever was there, on the real kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from coredump_guard import arming, pattern
+from testbed.kernel import SETTINGS
+from tests.support.guard import NodeGuard, node_guard
+
+pytestmark = pytest.mark.root
+
+PATTERN, LIMIT = SETTINGS[:2]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[NodeGuard]:
+    """Return an installation of the pipe door that neither runs nor is armed."""
+    with node_guard(tmp_path, "pipe") as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "core",
+        "",
+        "/var/crash/core.%e.%p",
+        "|/usr/lib/systemd/systemd-coredump %P %u %g %s %t 9223372036854775808 %h",
+        "|/usr/share/apport/apport -p%p -s%s -c%c -d%d -P%P -u%u -g%g -- %E",
+        "x" * 127,
+    ],
+)
+@pytest.mark.parametrize("limit", ["0", "16"])
+def test_what_was_there_comes_back_exactly(node: NodeGuard, before: str, limit: str) -> None:
+    PATTERN.write_text(before or "\n")
+    LIMIT.write_text(limit)
+    was = PATTERN.read_bytes(), LIMIT.read_bytes()
+    node.run("arm")
+    assert pattern.is_ours(PATTERN.read_text())
+    assert LIMIT.read_text() == "0\n"
+    node.run("disarm")
+    assert (PATTERN.read_bytes(), LIMIT.read_bytes()) == was
+
+
+def test_arming_again_never_takes_ours_for_the_original(node: NodeGuard) -> None:
+    PATTERN.write_text("before")
+    node.run("arm")
+    node.run("arm")
+    node.run("disarm")
+    assert PATTERN.read_text() == "before\n"
+
+
+def test_another_pattern_that_came_after_us_is_left_alone(node: NodeGuard) -> None:
+    PATTERN.write_text("before")
+    node.run("arm")
+    PATTERN.write_text("theirs")
+    node.run("disarm")
+    assert PATTERN.read_text() == "theirs\n"
+
+
+def test_disarming_twice_changes_nothing(node: NodeGuard) -> None:
+    PATTERN.write_text("before")
+    node.run("arm")
+    node.run("disarm")
+    PATTERN.write_text("later")
+    node.run("disarm")
+    assert PATTERN.read_text() == "later\n"
+
+
+def test_a_pattern_that_would_be_truncated_is_refused(tmp_path: Path) -> None:
+    with node_guard(tmp_path, "pipe", interpreter=f"/{'x' * 100}") as node:
+        before = PATTERN.read_bytes()
+        refused = node.run("arm", check=False)
+        assert refused.returncode == 1
+        assert "127" in refused.stderr
+        assert PATTERN.read_bytes() == before
+
+
+def test_the_socket_is_not_armed_while_nobody_listens(tmp_path: Path) -> None:
+    if not arming.has_sockets():
+        pytest.skip("this kernel has no coredump sockets (Linux 6.17)")
+    with node_guard(tmp_path, "socket") as node:
+        before = PATTERN.read_bytes()
+        refused = node.run("arm", check=False)
+        assert refused.returncode == 1
+        assert "start it first" in refused.stderr
+        assert PATTERN.read_bytes() == before
+
+
+def test_status_says_when_nothing_is_at_work(node: NodeGuard) -> None:
+    told = node.run("status", check=False)
+    assert told.returncode == 3
+    assert "NO: crashes do not reach us" in told.stdout
+    assert "NOT RUNNING" in told.stdout
