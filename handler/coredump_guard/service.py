@@ -34,6 +34,17 @@ class Counts:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
+def _descriptors() -> int:
+    """Allow this process as many descriptors as it may have, and return how many.
+
+    A waiting crash holds two. What a quarter of them cannot hold waits in the sockets' backlogs, so that
+    workers always find some.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 class Guard:
     """One guard; `run` returns when it was told to end and everything accepted is in the spool."""
 
@@ -42,7 +53,7 @@ class Guard:
         self.counts = Counts()
         self.started = time.time()
         self.deliverer = Deliverer(config)
-        self.waiting: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        self.waiting: queue.Queue[Arrival | None] = queue.Queue(_descriptors() // 4)
         self._listening: list[socket.socket] = []
 
     def run(self) -> None:
@@ -70,8 +81,6 @@ class Guard:
         log.info("ended", captured=self.counts.captured, handed_on=self.counts.handed_on)
 
     def _prepare(self) -> None:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a waiting crash is a descriptor or two
         os.makedirs(self.config.runtime, 0o755, exist_ok=True)
         spool = Spool(self.config.spool)
         spool.prepare()
