@@ -96,7 +96,7 @@ class Planner:
             try:
                 packed = bundle.pack(self._root, dump, opens_container=dump.container not in self._containers)
             except OSError as error:
-                if error.errno not in beneath.ABSENT:
+                if error.errno not in beneath.GONE:
                     raise
             else:
                 self._append(dump, packed)

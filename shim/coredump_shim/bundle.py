@@ -89,19 +89,19 @@ def pack(root: str, dump: Dump, *, opens_container: bool) -> Bundle:
     """Read a dump's small files and the ends of its core and say what it looks like in an archive.
 
     With opens_container the container's directory goes before it. The same dump always gives the same bytes.
-    Raises OSError if the store does not answer or the dump has gone.
+    Raises OSError if the store does not answer or the dump has gone; one that may not be read is packed as a
+    CORE_MISSING that says so.
     """
     place = f"{dump.container}/{dump.id}"
     mtime = crash_time(dump) // 1_000_000
     raw = bytearray(tarball.directory_header(dump.container, mtime) if opens_container else b"")
     raw += tarball.directory_header(place, mtime)
     sums = []
-    with beneath.directory(root, dump.namespace, dump.poduid, dump.container, dump.id) as fd:
-        core, why = _core(fd, dump)
-        for name, data in _small_files(fd, dump, why):
-            raw += tarball.file_header(f"{place}/{name}", len(data), mtime)
-            raw += data + tarball.padding(len(data))
-            sums.append(f"{hashlib.sha256(data).hexdigest()}  {place}/{name}\n")
+    core, files = _read(root, dump)
+    for name, data in files:
+        raw += tarball.file_header(f"{place}/{name}", len(data), mtime)
+        raw += data + tarball.padding(len(data))
+        sums.append(f"{hashlib.sha256(data).hexdigest()}  {place}/{name}\n")
     if core is not None:
         raw += tarball.file_header(f"{place}/{CORE}", core.bytes, mtime)
         if _SHA256.match(dump.record.core.sha256):
@@ -123,6 +123,18 @@ def _bundle(raw: bytearray, core: StoredCore | None, sums: bytes) -> Bundle:
 def _padding(size: int) -> tuple[bytes, int, int]:
     zeros = bytes(size)
     return deflate.piece(zeros) if zeros else b"", deflate.crc32(zeros), size
+
+
+def _read(root: str, dump: Dump) -> tuple[StoredCore | None, list[tuple[str, bytes]]]:
+    """Return the core, and the small files with their contents."""
+    try:
+        with beneath.directory(root, dump.namespace, dump.poduid, dump.container, dump.id) as fd:
+            core, why = _core(fd, dump)
+            return core, list(_small_files(fd, dump, why))
+    except PermissionError as error:
+        # It was listed, so it must not be missed without a word.
+        log.warning("dump left out of the archive: %s: %s", dump.path, error.strerror)
+        return None, [(CORE_MISSING, f"the dump cannot be read: {error.strerror}\n".encode())]
 
 
 def _small_files(fd: int, dump: Dump, core_missing: str) -> Iterator[tuple[str, bytes]]:
