@@ -9,7 +9,7 @@ import logging
 
 from flask import Flask, Response, request
 
-from coredump_shim import core, discovery, downloads, hosts, objects, openapi, status
+from coredump_shim import corev1, discovery, downloads, hosts, objects, openapi, status
 from coredump_shim.catalog import Catalog
 from coredump_shim.config import Config
 from coredump_shim.deadline import Deadline
@@ -33,7 +33,7 @@ def create_app(config: Config) -> Flask:
     hosts.register(app, config)
     app.register_blueprint(discovery.blueprint())
     app.register_blueprint(openapi.blueprint())
-    app.register_blueprint(core.blueprint(endpoints))
+    app.register_blueprint(corev1.blueprint(endpoints))
     app.register_blueprint(objects.blueprint(endpoints, Watches(endpoints, config.max_watches)))
     app.register_blueprint(downloads.blueprint(catalog, endpoints.poduid_of, deadline))
     app.after_request(_logged)

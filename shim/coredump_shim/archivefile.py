@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coredump_guard import store
-from coredump_shim import beneath, bundle
+from coredump_shim import beneath, storedcore
 from coredump_shim.archive import OPENING, ChangedError, Place, Plan
 from coredump_shim.bundle import Bundle
 
@@ -158,7 +158,7 @@ def _open(root: str, place: Place, packed: Bundle) -> int | None:
     with beneath.directory(root, dump.namespace, dump.poduid, dump.container, dump.id) as directory:
         fd = beneath.open_regular(directory, store.CORE)
     try:
-        if bundle.check_core(fd, dump) != packed.core:
+        if storedcore.check(fd, dump.record.core) != packed.core:
             raise ChangedError(f"changed while it was being downloaded: {dump.path}")
     except BaseException:
         os.close(fd)

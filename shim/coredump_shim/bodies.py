@@ -19,7 +19,6 @@ from coredump_shim.endpoint import Object
 from coredump_shim.status import ApiError, bad_request, conflict, invalid, shown
 
 JSON = "application/json"
-MERGE_PATCH = "application/merge-patch+json"
 
 MAX_ANNOTATIONS = 256 << 10
 """Bytes of all annotations together (apimachinery, TotalAnnotationSizeLimitB)."""
@@ -125,27 +124,6 @@ def unknown_fields(body: dict[str, Any]) -> list[str]:
         if isinstance(part, dict):
             found += [prefix + key for key in part if key not in known]
     return [shown(path) for path in found[:MAX_POINTED_OUT]]
-
-
-def patched(thing: Object, patch: dict[str, Any]) -> dict[str, Any]:
-    """Return the object with a JSON merge patch (RFC 7396) applied. Raises ApiError 400."""
-    try:
-        merged: dict[str, Any] = _merge(thing, patch)
-    except RecursionError:
-        raise bad_request("body", "is nested too deeply") from None
-    return merged
-
-
-def _merge(target: object, patch: object) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merge(merged.get(key), value)
-    return merged
 
 
 def _is_dry_run(stages: object) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import struct
 from collections.abc import Iterator
@@ -17,8 +16,9 @@ from functools import lru_cache
 from isal import isal_zlib
 
 from coredump_guard import deflate, record, store
-from coredump_shim import beneath, tarball
+from coredump_shim import beneath, storedcore, tarball
 from coredump_shim.catalog import Dump, crash_time
+from coredump_shim.storedcore import CoreError, StoredCore
 
 log = logging.getLogger(__name__)
 
@@ -33,27 +33,6 @@ MAX_FILES_BYTES = 32 << 20
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _RESERVED = frozenset({store.CORE, store.INFO, CORE, CORE_MISSING})
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-
-
-@dataclass(frozen=True)
-class StoredCore:
-    """A core.gz: where it lies, its size, and what its trailer says."""
-
-    path: str
-    """Absolute path of the dump's directory."""
-    stored_bytes: int
-    bytes: int
-    crc: int
-
-    @property
-    def start(self) -> int:
-        """Offset of the first deflate piece."""
-        return len(deflate.HEADER)
-
-    @property
-    def length(self) -> int:
-        """Bytes of deflate pieces, without the header before and the trailer behind them."""
-        return self.stored_bytes - len(deflate.HEADER) - deflate.TRAILER_SIZE
 
 
 @dataclass(frozen=True)
@@ -79,10 +58,6 @@ class Bundle:
         return hashlib.sha256(
             self.head + struct.pack("<QII", self.length, self.crc, len(self.tail)) + self.sums
         ).digest()[:16]
-
-
-class CoreError(ValueError):
-    """A core.gz that is not what its record says; the message says how."""
 
 
 def pack(root: str, dump: Dump, *, opens_container: bool) -> Bundle:
@@ -168,7 +143,7 @@ def _core(fd: int, dump: Dump) -> tuple[StoredCore | None, str]:
         return None, ""
     try:
         with beneath.regular(fd, store.CORE) as core:
-            return check_core(core, dump), ""
+            return storedcore.check(core, dump.record.core), ""
     except CoreError as error:
         why = str(error)
     except OSError as error:
@@ -177,20 +152,3 @@ def _core(fd: int, dump: Dump) -> tuple[StoredCore | None, str]:
         why = f"{store.CORE} cannot be opened: {error.strerror}"
     log.warning("core left out of the archive: %s: %s", dump.path, why)
     return None, why
-
-
-def check_core(fd: int, dump: Dump) -> StoredCore:
-    """Return what the opened core.gz of a dump is. Raises CoreError if it cannot be spliced as a whole."""
-    expected, size = dump.record.core, os.fstat(fd).st_size
-    if size != expected.stored_bytes:
-        raise CoreError(f"{store.CORE} has {size} bytes, its record says {expected.stored_bytes}")
-    if os.pread(fd, len(deflate.HEADER), 0) != deflate.HEADER:
-        raise CoreError(f"{store.CORE} does not begin as a stored core does")
-    ending = os.pread(fd, deflate.TRAILER_SIZE, max(size - deflate.TRAILER_SIZE, len(deflate.HEADER)))
-    try:
-        crc = deflate.parse_trailer(ending)
-    except ValueError as error:
-        raise CoreError(f"{store.CORE} {error}") from None
-    if not 0 <= expected.bytes <= tarball.LARGEST or ending != deflate.trailer(crc, expected.bytes):
-        raise CoreError(f"{store.CORE} does not hold the {expected.bytes} bytes that its record says")
-    return StoredCore(dump.path, size, expected.bytes, crc)

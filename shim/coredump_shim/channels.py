@@ -1,6 +1,6 @@
 """waitress' connections, made fair and made to send archives by sendfile(2); stalled readers are closed.
 
-Not here: which process has them (serving, handover).
+Not here: which process has them (intake).
 
 What waitress does by itself, and why that is not enough: a channel is flushed until its socket is full, so
 one fast reader starves the rest; a file is copied through memory; a reader that stalls with a full socket is

@@ -1,6 +1,6 @@
 """What the API says of itself: version, health, and discovery in its three forms.
 
-Not here: the schema of its objects (openapi).
+Not here: the schema of its objects (schema).
 
 The forms: one document a path (legacy), and everything in one, as apidiscovery.k8s.io v2 and v2beta1, at
 /api and /apis for callers whose Accept header asks for it. All are constants: none waits for the store.
@@ -16,7 +16,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from coredump_guard import __version__
-from coredump_shim import accept, core, names, objects
+from coredump_shim import accept, corev1, names, objects
 from coredump_shim.endpoint import Object
 
 APIDISCOVERY = "apidiscovery.k8s.io"
@@ -56,7 +56,7 @@ _GROUP = {"name": names.GROUP, "versions": [_GROUP_VERSION], "preferredVersion":
 
 DOCUMENTS: dict[str, Object] = {
     "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
-    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": core.RESOURCES},
+    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": corev1.RESOURCES},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_GROUP]},
     f"/apis/{names.GROUP}": {"kind": "APIGroup", "apiVersion": "v1", **_GROUP},
     names.ROOT: {
@@ -112,7 +112,7 @@ def blueprint() -> Blueprint:
 
 
 _AGGREGATED = {
-    "/api": ("", "v1", core.RESOURCES),
+    "/api": ("", "v1", corev1.RESOURCES),
     "/apis": (names.GROUP, names.VERSION, RESOURCES),
 }
 

@@ -22,7 +22,7 @@ from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.deadline import Deadline
 from coredump_shim.parts import Part, RangeError
 from coredump_shim.selection import Selection
-from coredump_shim.status import bad_request, not_found, shown
+from coredump_shim.status import bad_request, not_found, shown, success
 
 log = logging.getLogger(__name__)
 
@@ -143,12 +143,4 @@ def _audit(endpoint: str, who: str | None, part: Part, sent: int) -> None:
 def _deleted(name: str, removed: Sequence[Dump]) -> dict[str, Any]:
     listed = [{"reason": "Deleted", "message": f"{dump.container}/{dump.id}"} for dump in removed[:LISTED]]
     details = {"group": names.GROUP, "kind": names.RESOURCE, "name": name, "causes": listed}
-    message = f"{len(removed)} dump{'' if len(removed) == 1 else 's'} deleted"
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "message": message,
-        "details": details,
-    }
+    return success(details, f"{len(removed)} dump{'' if len(removed) == 1 else 's'} deleted")

@@ -69,7 +69,7 @@ def derived(namespace: str, name: str, pod: Sequence[Dump], mark: Kept | None) -
     """
     first = pod[0]
     lived = "/".join((namespace, name, first.poduid, mark.deleted if mark else ""))
-    return Kept(uid=str(uuid.uuid5(_UIDS, lived)), created=_rfc3339(crash_time(first)), poduid=first.poduid)
+    return Kept(uid=str(uuid.uuid5(_UIDS, lived)), created=_rfc3339(_crashed(first)), poduid=first.poduid)
 
 
 def build(namespace: str, name: str, entry: Kept, pod: Sequence[Dump]) -> Object:
@@ -108,7 +108,7 @@ def status(dumps: Sequence[Dump]) -> Object:
     if dumps:
         last = dumps[-1]
         summary |= {
-            "lastCrash": _rfc3339(crash_time(last)),
+            "lastCrash": _rfc3339(_crashed(last)),
             "reason": last.record.signal.name,
             "executable": last.record.process.executable,
             "newest": [_named(dump) for dump in reversed(dumps[-NEWEST:])],
@@ -124,7 +124,7 @@ def quantity(size: int) -> str:
     return f"{amount:.{decimals}f}{('', 'Ki', 'Mi', 'Gi', 'Ti')[power]}"
 
 
-def crash_time(dump: Dump) -> datetime.datetime:
+def _crashed(dump: Dump) -> datetime.datetime:
     """Return when it crashed, by the dump's id: unlike the record's text it has one form only."""
     day, _, rest = dump.id.partition("T")
     try:
@@ -142,7 +142,7 @@ def _named(dump: Dump) -> Object:
     named: Object = {
         "id": dump.id,
         "container": dump.container,
-        "time": _rfc3339(crash_time(dump)),
+        "time": _rfc3339(_crashed(dump)),
         "reason": dump.record.signal.name,
         "executable": dump.record.process.executable,
         "node": dump.record.node,

@@ -1,6 +1,6 @@
 """Handing a connection from one process to another, together with the bytes read from it so far.
 
-Not here: which connections (serving) and what is then done with them.
+Not here: which connections (front) and what is then done with them.
 
 A handed connection is served once or not at all: the receiver confirms before it serves, and what it finds
 too late it drops, so that the sender, which kept its own descriptor, can answer by itself.

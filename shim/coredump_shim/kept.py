@@ -1,6 +1,6 @@
 """What people did to endpoints, kept as files: those they created, and the marks of those they deleted.
 
-Not here: endpoints as the API shows them (endpoints), and the dumps.
+Not here: endpoints as the API shows them (endpoint), and the dumps.
 
 <state>/<namespace>/<name>    JSON: a `Kept`. The file is named as the endpoint, since a name of 253
                               characters leaves no room for a suffix. A leading dot: being written.

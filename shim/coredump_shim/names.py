@@ -1,6 +1,6 @@
 """What the API is called: its group, version, kind and resource, and the paths that follow from them.
 
-Not here: what can be asked of it (discovery) and what its objects look like (endpoints, openapi).
+Not here: what can be asked of it (discovery) and what its objects look like (endpoint, schema).
 """
 
 GROUP = "coredump.fujitsu.com"

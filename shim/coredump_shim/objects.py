@@ -9,11 +9,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from coredump_shim import accept, bodies, filters, names, paging, table, watch
+from coredump_shim import accept, bodies, filters, mergepatch, names, paging, table, watch
 from coredump_shim.change import Wanted
 from coredump_shim.endpoint import Object
 from coredump_shim.endpoints import Endpoints
-from coredump_shim.status import ApiError, bad_request
+from coredump_shim.status import ApiError, bad_request, success
 
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 EVERYWHERE = f"{names.ROOT}/{names.RESOURCE}"
@@ -96,11 +96,11 @@ class _Verbs:
         return _object(self._endpoints.replace(namespace, name, lambda _: wanted, dry_run=dry_run), warnings)
 
     def patch(self, namespace: str, name: str) -> Response:
-        patch = bodies.read(request, bodies.MERGE_PATCH)
+        patch = bodies.read(request, mergepatch.MEDIA_TYPE)
         warnings = _checked_fields(patch)
 
         def merged(current: Object) -> Wanted:
-            return bodies.wanted(bodies.patched(current, patch), namespace, name)
+            return bodies.wanted(mergepatch.apply(current, patch), namespace, name)
 
         dry_run = bodies.is_dry_run(request)
         return _object(self._endpoints.replace(namespace, name, merged, dry_run=dry_run), warnings)
@@ -111,7 +111,7 @@ class _Verbs:
             namespace, name, options.check, dry_run=options.dry_run or bodies.is_dry_run(request)
         )
         details = {"name": name, "group": names.GROUP, "kind": names.RESOURCE, "uid": gone["metadata"]["uid"]}
-        return jsonify(_success(details))
+        return jsonify(success(details))
 
     def delete_all(self, namespace: str) -> Response:
         wanted = filters.both(request.args.get("labelSelector"), request.args.get("fieldSelector"))
@@ -120,7 +120,7 @@ class _Verbs:
         _, objects = self._endpoints.current(namespace)
         for thing in filter(wanted, objects):
             self._endpoints.delete(namespace, thing["metadata"]["name"], options.check, dry_run=dry_run)
-        return jsonify(_success({"group": names.GROUP, "kind": names.RESOURCE}))
+        return jsonify(success({"group": names.GROUP, "kind": names.RESOURCE}))
 
 
 def _form() -> str:
@@ -149,7 +149,3 @@ def _checked_fields(body: dict[str, Any]) -> list[str]:
             "body", "strict decoding error: " + ", ".join(f"unknown field {f}" for f in unknown)
         )
     return unknown
-
-
-def _success(details: dict[str, str]) -> Object:
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

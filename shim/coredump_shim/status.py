@@ -1,4 +1,4 @@
-"""Errors as Kubernetes words them: the `Status` body, its reasons, and the exception that becomes one.
+"""Outcomes as Kubernetes words them: the `Status` body, its reasons, and the exception that becomes one.
 
 Not here: when something is an error; that is said where it happens.
 """
@@ -160,6 +160,12 @@ def too_many(sentence: str, retry_after: int = 1) -> ApiError:
 def unavailable(sentence: str, retry_after: int = 5) -> ApiError:
     """503: something that the shim needs, such as the store, does not answer; retry_after in seconds."""
     return ApiError(503, sentence, retry_after=retry_after)
+
+
+def success(details: dict[str, Any], message: str = "") -> dict[str, Any]:
+    """Return the Status object of what was done as asked; details say to what."""
+    body: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return body | ({"message": message} if message else {}) | {"details": details}
 
 
 def register(app: Flask) -> None:

@@ -1,6 +1,6 @@
 """What tar wants around a file's bytes: its header in GNU format, its padding, the end of an archive.
 
-Not here: compression, and which files there are (archive).
+Not here: compression, and which files there are (bundle).
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,25 +39,3 @@ def test_any_json_is_wanted_or_refused(metadata: object, spec: object) -> None:
 def test_points_out_unknown_fields_and_not_too_many() -> None:
     assert bodies.unknown_fields(body(finalizers=[]) | {"spek": 1}) == ['"spek"', '"metadata.finalizers"']
     assert len(bodies.unknown_fields({str(number): 1 for number in range(1000)})) == bodies.MAX_POINTED_OUT
-
-
-@pytest.mark.parametrize(
-    ("thing", "patch", "expected"),
-    # The examples of RFC 7396, appendix A, whose patch is an object.
-    [
-        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
-        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
-        ({"a": "b"}, {"a": None}, {}),
-        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
-        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
-        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
-        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
-        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
-        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
-        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
-    ],
-)
-def test_merge_patch(thing: dict[str, object], patch: dict[str, object], expected: dict[str, object]) -> None:
-    before = repr(thing)
-    assert bodies.patched(thing, patch) == expected
-    assert repr(thing) == before

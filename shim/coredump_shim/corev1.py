@@ -33,7 +33,7 @@ RESOURCES = [
 
 def blueprint(endpoints: Endpoints) -> Blueprint:
     """Return the routes below /api/v1."""
-    routes = Blueprint("core", __name__, url_prefix="/api/v1")
+    routes = Blueprint("corev1", __name__, url_prefix="/api/v1")
 
     @routes.get("/namespaces")
     def list_namespaces() -> Response:
