@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from flask import Flask, Response, abort
 from werkzeug.test import TestResponse
@@ -103,3 +105,13 @@ def test_errors_of_flask_are_a_status() -> None:
 )
 def test_shown_is_harmless(text: str, shown: str) -> None:
     assert status.shown(text) == shown
+
+
+@pytest.mark.parametrize("error", [ApiError(431, "too long"), status.unavailable("silent", retry_after=7)])
+def test_plain_is_the_same_without_flask(error: ApiError) -> None:
+    answer = answer_to(error)
+    first, headers, body = error.plain()
+    assert first.upper() == answer.status
+    assert json.loads(body) == answer.json
+    assert dict(headers)["Content-Length"] == str(len(body))
+    assert dict(headers).get("Retry-After") == answer.headers.get("Retry-After")
