@@ -41,17 +41,16 @@ class Config:
     max_watches: int = 16
     """Watches at one time; each holds a thread of the server."""
     max_reads: int = 8
-    """Store look-ups at one time; each holds a thread of the server while the store is slow."""
+    """Store look-ups at one time."""
+    max_waiting: int = 64
+    """Look-ups that may wait for their turn before discovery waits as well; each holds a server thread."""
     store_seconds: float = 5.0
     """How long one look-up in the store may take, waiting for its turn included."""
 
     @property
     def threads(self) -> int:
-        """Return how many threads the server needs so that discovery finds a free one.
-
-        Look-ups beyond max_reads hold one each as well, but for store_seconds and on a slow store only.
-        """
-        return self.max_watches + self.max_reads + 8
+        """Return how many threads the server needs so that discovery finds a free one while a store hangs."""
+        return self.max_watches + self.max_reads + self.max_waiting + 8
 
     @property
     def anywhere(self) -> bool:

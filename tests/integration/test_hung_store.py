@@ -91,3 +91,15 @@ def test_starts_with_a_store_that_hangs(tmp_path: Path) -> None:
             assert ask(f"{url}/apis")[0] == 200
             assert ask(f"{url}{COLLECTION}/web")[0] == 503
         wait_for("the store is back", lambda: ask(f"{url}{COLLECTION}/web")[0] == 200)
+
+
+def test_discovery_does_not_wait_for_those_who_wait_for_the_store(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    write_dump(store)
+    with command.serve(store, tmp_path / "log") as url, ThreadPoolExecutor(64) as callers, hung(store):
+        asked = [callers.submit(ask, f"{url}{COLLECTION}/web") for _ in range(64)]
+        for path in ("/healthz", "/apis"):
+            assert ask(f"{url}{path}")[0] == 200
+        assert not any(call.done() for call in asked)
+        assert {call.result(60)[0] for call in asked} == {503}

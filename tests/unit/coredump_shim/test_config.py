@@ -74,4 +74,4 @@ def test_store_must_be_there(tmp_path: Path) -> None:
 
 def test_threads_are_left_for_discovery() -> None:
     made = config.Config("/store", "/state")
-    assert made.threads > made.max_watches + made.max_reads
+    assert made.threads > made.max_watches + made.max_reads + made.max_waiting
