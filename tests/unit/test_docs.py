@@ -67,3 +67,16 @@ def test_every_setting_is_listed_with_its_true_default_and_no_other() -> None:
     }
     true |= {f"[{section}] {key}": words for (section, key), words in IN_WORDS.items()}
     assert listed == true
+
+
+def test_every_module_that_the_documents_name_is_there() -> None:
+    documents = [CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+    named = {name for path in documents for name in re.findall(r"`([\w/]+\.py)`", path.read_text())}
+    roots = [
+        CHECKOUT / "handler" / "coredump_guard",
+        CHECKOUT / "shim" / "coredump_shim",
+        CHECKOUT / "tests/unit",
+    ]
+    roots += [CHECKOUT, CHECKOUT / "handler", CHECKOUT / "shim"]
+    assert named
+    assert [name for name in sorted(named) if not any((root / name).exists() for root in roots)] == []
