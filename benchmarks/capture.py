@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.support.guard import NodeGuard
-
 from benchmarks import load
 from benchmarks.guard import armed_guard, doors, pod_cgroup, spooled
 from benchmarks.programs import c_program
@@ -26,6 +24,7 @@ from benchmarks.report import Row, alone, at_least, at_most, compared, interleav
 from coredump_guard import store
 from coredump_guard.drain import drain
 from coredump_guard.record import Record
+from tests.support.guard import NodeGuard
 
 MIB = 512
 PIPE_ROUNDS = 5

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import load
 from testbed.kernel import core_settings
 from tests.support.dumps import write_dump
-
-from benchmarks import load
 
 CORES = 4
 MIB = 240

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coredump_guard import store
 from testbed import cgroups
 from tests.support.guard import NodeGuard, node_guard
-
-from coredump_guard import store
 
 
 @contextmanager

@@ -9,12 +9,11 @@ import statistics
 import time
 from pathlib import Path
 
-from testbed.containerd import containerd
-from testbed.programs import program
-
 from benchmarks.report import Row, alone, at_most
 from coredump_guard.identity import identify
 from coredump_guard.process import Process
+from testbed.containerd import containerd
+from testbed.programs import program
 
 ROUNDS = 1000
 GOAL = at_most(1)

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from testbed.waiting import wait_for
-
 from benchmarks.programs import c_program
+from testbed.waiting import wait_for
 
 KINDS = {"heap": "heap-like", "random": "random", "zero": "90 % zero"}
 """The memory that load/memory.h can make, and how the table calls it."""

@@ -16,10 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from testbed.waiting import wait_for
-
 from benchmarks.load import ended
 from benchmarks.programs import go_server, tool
+from testbed.waiting import wait_for
 
 NGINX = """\
 daemon off;

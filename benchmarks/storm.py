@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.waiting import wait_for
-from tests.support.guard import NodeGuard, record
-
 from benchmarks import load
 from benchmarks.guard import armed_guard, doors, memory, pod_cgroup
 from benchmarks.report import Row, alone, at_least, at_most
+from testbed.waiting import wait_for
+from tests.support.guard import NodeGuard, record
 
 COUNT = 200
 MIB = 20

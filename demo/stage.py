@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from testbed.containerd import Containerd, containerd
-from testbed.kernel import LOCK, SETTINGS, core_settings, read_settings
-
 from demo.place import RUNTIME, Place, new_place
 from demo.service import service, wait_for_service
 from demo.steps import run, step
+from testbed.containerd import Containerd, containerd
+from testbed.kernel import LOCK, SETTINGS, core_settings, read_settings
 
 PROGRAMS = ("containerd", "ctr", "runc", "gcc", "gdb", "kubectl", "setpriv", "sha256sum", "tar")
 WHAT_IT_SAYS = "the end of its log, below, says why"

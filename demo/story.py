@@ -6,13 +6,12 @@ import re
 import signal
 from pathlib import Path
 
-from testbed.containerd import Containerd
-from testbed.programs import compiled
-
 from demo.place import CHECKOUT, WORK, Place
 from demo.service import wait_for_service
 from demo.stage import WHAT_IT_SAYS, Stage, answers
 from demo.steps import run, show, step
+from testbed.containerd import Containerd
+from testbed.programs import compiled
 
 NAMESPACE, POD, CONTAINER = "demo", "web", "app"
 ENDPOINT = f"/apis/coredump.fujitsu.com/v1alpha1/namespaces/{NAMESPACE}/coredumpendpoints/{POD}"
