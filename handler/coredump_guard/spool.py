@@ -22,6 +22,9 @@ from coredump_guard.record import Record
 DIRECTORY_MODE = 0o750
 FILE_MODE = 0o640
 
+_DELIVERED = ".delivered"
+"""Marks what is being removed, so that nobody takes it for a capture that was cut off."""
+
 
 class Draft:
     """A dump that is being captured: files are created in it once, and it becomes visible as a whole."""
@@ -86,7 +89,8 @@ class Spool:
             # Blocked: a doorman captures into it at this moment. Not found: that one has just finished.
             with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError):
                 self._remove_unlocked(f"{self._incoming}/{name}")
-                gone.append(name)
+                if not name.endswith(_DELIVERED):
+                    gone.append(name)
         return gone
 
     @staticmethod
@@ -114,7 +118,7 @@ class Spool:
     def remove(self, dump_id: str) -> None:
         """Remove a dump that has been delivered."""
         # Renamed first, so that a removal cut short never leaves half a dump among the pending.
-        trash = f"{self._incoming}/{dump_id}"
+        trash = f"{self._incoming}/{dump_id}{_DELIVERED}"
         os.rename(self.path(dump_id), trash)
         shutil.rmtree(trash)
 
