@@ -18,5 +18,11 @@ def microseconds(text: str) -> int:
     datetime.fromisoformat alone takes more: dates without a time, times without an offset, week numbers.
     """
     if _FORM.match(text) is None:
+        if _FORM.match(text.replace(" ", "+")):  # so arrives a + that a URL's query does not escape
+            raise ValueError("has a space where + belongs; in a URL write %2B for +")
         raise ValueError("is not a time as in 2026-01-31T12:00:00Z")
-    return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(microseconds=1)
+    try:
+        when = datetime.fromisoformat(text.upper())
+    except ValueError:  # its words are about Python's types
+        raise ValueError("has a number that is out of range") from None
+    return (when - _EPOCH) // timedelta(microseconds=1)

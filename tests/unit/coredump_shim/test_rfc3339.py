@@ -47,6 +47,21 @@ def test_refuses(text: str) -> None:
         rfc3339.microseconds(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2026-01-31T12:00:00+99:99", "has a number that is out of range"),
+        ("2026-02-30T12:00:00Z", "has a number that is out of range"),
+        ("2026-01-31T12:00:00 02:00", "has a space where + belongs; in a URL write %2B for +"),
+        ("2026-01-31 12:00:00Z", "is not a time as in 2026-01-31T12:00:00Z"),
+    ],
+)
+def test_says_what_is_wrong_in_plain_words(text: str, said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        rfc3339.microseconds(text)
+    assert str(caught.value) == said
+
+
 @given(st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})"))
 def test_raises_nothing_else(text: str) -> None:
     with contextlib.suppress(ValueError):
