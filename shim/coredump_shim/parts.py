@@ -14,7 +14,7 @@ from werkzeug.datastructures import Range
 from coredump_shim.archive import Plan
 from coredump_shim.etag import ETag
 from coredump_shim.selection import Selection
-from coredump_shim.status import ApiError
+from coredump_shim.status import ApiError, bad_request
 
 Planning = Callable[[Selection], Plan]
 """Makes the archive of a selection, or raises ApiError."""
@@ -45,9 +45,11 @@ class RangeError(ApiError):
 
 
 def queried(asked: Selection, planning: Planning) -> Part | None:
-    """Return the part that the query names, None if it names none. Raises ApiError 412, RangeError."""
+    """Return the part that the query names, None if it names none. Raises ApiError 400 or 412, RangeError."""
     if asked.offset is None and asked.length is None and asked.etag is None:
         return None
+    if asked.offset and asked.etag is None:
+        raise bad_request("etag", "is needed with an offset: the ETag header of the answer to the first part")
     plan = planning(asked) if asked.etag is None else _again(asked, asked.etag, planning)
     if plan is None:
         raise ApiError(

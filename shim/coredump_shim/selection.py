@@ -54,7 +54,7 @@ class Selection:
         dumps = _narrow(dumps, self.id, lambda dump: dump.id, "id")
         if self.since is not None:
             dumps = _since(dumps, self.since)
-        return dumps[-1:] if self.latest else dumps
+        return [_newest(dumps)] if self.latest else dumps
 
 
 def parse(query: Iterable[tuple[str, str]]) -> Selection:
@@ -70,16 +70,18 @@ def parse(query: Iterable[tuple[str, str]]) -> Selection:
             values[name] = _PARAMETERS[name](text)
         except ValueError as error:
             raise bad_request(name, f"{shown(text)} {error}") from None
-    selection = Selection(**values)  # type: ignore[arg-type]
-    if selection.offset and selection.etag is None:
-        raise bad_request("etag", "is needed with an offset: the ETag header of the answer to the first part")
-    return selection
+    return Selection(**values)  # type: ignore[arg-type]
+
+
+def _newest(dumps: Sequence[Dump]) -> Dump:
+    """Return the last crash. Not the last id: within a second, ids sort by the executable's name."""
+    return max(dumps, key=lambda dump: (crash_time(dump), dump.arrived, dump.id))
 
 
 def _since(dumps: Sequence[Dump], since: int) -> Sequence[Dump]:
     chosen = [dump for dump in dumps if crash_time(dump) >= since]
     if not chosen:
-        raise not_found(f"since: there is no dump since then; the newest is {dumps[-1].id}")
+        raise not_found(f"since: there is no dump since then; the newest is {_newest(dumps).id}")
     return chosen
 
 

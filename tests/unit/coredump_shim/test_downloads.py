@@ -170,7 +170,6 @@ def test_another_pods_dumps_are_not_given_under_this_name(store: Path, client: F
         ("offset=1e3", "offset"),
         ("offset=%D9%A3", "offset"),
         ("offset=" + "9" * 5000, "offset"),
-        ("offset=5", "etag"),
         ("length=0", "length"),
         ("length=x", "length"),
         ("etag=nonsense", "etag"),
@@ -223,6 +222,31 @@ def test_parts_equal_the_whole_with_dumps_arriving_in_between(store: Path, clien
         parts.append(client.get(f"{WEB}?offset={sum(map(len, parts))}&length=30000&etag={etag}").data)
     assert b"".join(parts) == whole.data
     assert client.get(f"{WEB}?latest=true").headers["ETag"] != first.headers["ETag"]
+
+
+def test_latest_is_the_last_crash_and_not_the_last_name_within_its_second(
+    store: Path, client: FlaskClient
+) -> None:
+    early, late = START, START + datetime.timedelta(microseconds=1)
+    write_dump(store, when=early, executable="/bin/zsh")
+    last = write_dump(store, when=late, executable="/bin/awk").name
+    (record,) = (
+        name for name in members(client.get(f"{WEB}?latest=true").data) if name.endswith("info.json")
+    )
+    assert f"/{last}/" in f"/{record}"
+    assert f"the newest is {last}" in message(client.get(f"{WEB}?since=2036-01-01T00:00:00Z"), 404)
+
+
+def test_an_offset_needs_an_etag(store: Path, client: FlaskClient) -> None:
+    dump(store)
+    assert message(client.get(f"{WEB}?offset=5"), 400).startswith("etag: is needed with an offset")
+
+
+@pytest.mark.parametrize("parameter", ["offset", "length", "etag"])
+def test_deleting_knows_no_parts(store: Path, client: FlaskClient, parameter: str) -> None:
+    value = client.get(WEB).headers.get("ETag") if dump(store) and parameter == "etag" else "1"
+    said = message(client.delete(f"{WEB}?{parameter}={value}"), 400)
+    assert said == f"{parameter}: has no meaning where dumps are deleted"
 
 
 def test_parts_of_latest_stay_with_the_dump_that_was_the_latest(store: Path, client: FlaskClient) -> None:
