@@ -101,7 +101,7 @@ def _pattern(config: Config, mode: str) -> str:
         pipedoor.ask_status(config.guard_socket)
         return pattern.socket_pattern(config.kernel_socket)
     except ValueError as error:
-        raise ArmingError(f"{error}: choose a shorter path") from None
+        raise ArmingError(f"{error}: choose another path") from None
     except OSError as error:
         raise ArmingError(
             f"no guard answers at {config.guard_socket} ({error}): start it first, cores would be lost"

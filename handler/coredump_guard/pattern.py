@@ -53,8 +53,8 @@ def pipe_pattern(interpreter: str, doorman: str) -> str:
     Raises ValueError if the kernel would truncate it or split it in the wrong place.
     """
     pattern = f"|{interpreter} -I -S {doorman} {SPECIFIERS}"
-    if " " in interpreter or " " in doorman:
-        raise ValueError(f"core_pattern cannot hold a path with a space: {pattern}")
+    for path in (interpreter, doorman):
+        _refuse_special(path)
     if len(pattern.encode()) > MAX_LENGTH:
         raise ValueError(
             f"core_pattern would be {len(pattern)} characters long, at most {MAX_LENGTH}: {pattern}"
@@ -65,9 +65,16 @@ def pipe_pattern(interpreter: str, doorman: str) -> str:
 def socket_pattern(path: str) -> str:
     """Build the pattern that makes the kernel connect to a socket, with request and acknowledge (6.17)."""
     pattern = f"@@{path}"
-    if not path.startswith("/") or " " in path or len(pattern.encode()) > 107:
+    _refuse_special(path)
+    if not path.startswith("/") or len(pattern.encode()) > 107:
         raise ValueError(f"not a path that the kernel would connect to: {path}")
     return pattern
+
+
+def _refuse_special(path: str) -> None:
+    """The kernel splits at spaces and expands what follows a '%' (format_corename in fs/coredump.c)."""
+    if " " in path or "%" in path:
+        raise ValueError(f"core_pattern cannot hold a path with a space or a '%': {path}")
 
 
 def is_ours(pattern: str) -> bool:

@@ -147,7 +147,7 @@ def test_a_kernel_that_refuses_is_left_as_it_was(
 
 def test_a_pattern_that_would_be_too_long_changes_nothing(kernel: Kernel, config: Config) -> None:
     long = replace(config, runtime=config.runtime + "x" * 100)
-    with pytest.raises(ArmingError, match=r"at most 127: .*: choose a shorter path"):
+    with pytest.raises(ArmingError, match=r"at most 127: .*: choose another path"):
         arming.arm(long)
     assert arming.current() == APPORT
     assert arming.original(long) is None

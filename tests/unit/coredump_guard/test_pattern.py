@@ -128,18 +128,30 @@ def test_the_longest_pattern_has_127_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interpreter", "doorman"), [("/my python", DOORMAN), (INTERPRETER, "/a b/doorman.py")]
+    ("interpreter", "doorman"),
+    [
+        ("/my python", DOORMAN),
+        (INTERPRETER, "/a b/doorman.py"),
+        ("/opt/%e/python3", DOORMAN),
+        (INTERPRETER, "/run/coredump-guard%P/doorman.py"),
+    ],
 )
-def test_a_path_with_a_space_is_refused(interpreter: str, doorman: str) -> None:
-    with pytest.raises(ValueError, match="cannot hold a path with a space"):
+def test_a_path_that_the_kernel_would_split_or_expand_is_refused(interpreter: str, doorman: str) -> None:
+    with pytest.raises(ValueError, match="cannot hold a path with a space or a '%': /"):
         pipe_pattern(interpreter, doorman)
+
+
+@pytest.mark.parametrize("path", ["/a b/kernel.sock", "/run/coredump-guard-%h/kernel.sock"])
+def test_a_socket_that_the_kernel_would_expand_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="cannot hold a path with a space or a '%': /"):
+        socket_pattern(path)
 
 
 def test_the_kernels_socket() -> None:
     assert socket_pattern("/run/coredump-guard/kernel.sock") == "@@/run/coredump-guard/kernel.sock"
 
 
-@pytest.mark.parametrize("path", ["", "kernel.sock", "/a b/kernel.sock", "/" + "x" * 105])
+@pytest.mark.parametrize("path", ["", "kernel.sock", "/" + "x" * 105])
 def test_what_the_kernel_would_not_connect_to_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="not a path that the kernel would connect to"):
         socket_pattern(path)
