@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from coredump_guard import pattern, pipedoor
 from coredump_guard.config import Config
 
 KERNEL_DEFAULT = "core"
+_ORDER = ("core_pipe_limit", "core_pattern")
+"""How they are written: no crash comes to our pattern while another's limit holds."""
 
 
 class ArmingError(Exception):
@@ -52,42 +55,47 @@ def arm(config: Config, mode: str | None = None) -> Settings:
 
     Returns what is in force now. Raises ArmingError, and then leaves everything as it was.
     """
-    mode = mode or door(config)
-    wanted = Settings(_pattern(config, mode), "0")
+    wanted = Settings(_pattern(config, mode or door(config)), "0")
     before = current()
     if not pattern.is_ours(before.core_pattern):
-        _remember(config, before)
-    elif original(config) is None:
-        # An earlier installation lost its memory: the kernel's default is the best that is known.
-        _remember(config, Settings(KERNEL_DEFAULT, "0"))
-    _write(wanted, before)
+        made = _remember(config, before)
+    else:
+        # An earlier installation may have lost its memory: the kernel's default is the best that is known.
+        made = original(config) is None and _remember(config, Settings(KERNEL_DEFAULT, "0"))
+    try:
+        _write(wanted, before)
+    except ArmingError:
+        if made:
+            os.unlink(_memory(config))
+        raise
     return wanted
 
 
 def disarm(config: Config) -> Settings:
     """Put back what was remembered, and forget it; raises ArmingError.
 
-    A core_pattern that somebody else has set in the meantime is left alone.
+    What somebody else has set in the meantime is left alone, be it the pattern or the limit.
     """
     before = original(config)
     now = current()
+    if pattern.is_ours(now.core_pattern):
+        _write(before or Settings(KERNEL_DEFAULT, "0"), now)
+    elif before and now.core_pipe_limit == "0" and not _is_stale(config):
+        _write(replace(now, core_pipe_limit=before.core_pipe_limit), now)
     if before is not None:
-        if pattern.is_ours(now.core_pattern):
-            _write(before, now)
         os.unlink(_memory(config))
-    elif pattern.is_ours(now.core_pattern):
-        _write(Settings(KERNEL_DEFAULT, "0"), now)
     return current()
 
 
 def original(config: Config) -> Settings | None:
-    """Return what was in force before us, or None while nothing is remembered."""
+    """Return what was in force before us, or None while nothing is remembered.
+
+    Raises ArmingError if the memory is damaged, OSError if it cannot be read.
+    """
     try:
-        with open(_memory(config), encoding="utf-8", errors="surrogateescape") as file:
-            return Settings(**json.load(file))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
+        memory = _recall(config)
+        return None if memory is None else Settings(memory["core_pattern"], memory["core_pipe_limit"])
+    except (ValueError, TypeError, KeyError) as error:
         raise ArmingError(f"{_memory(config)} cannot be read ({error}): mend or remove it") from None
 
 
@@ -127,32 +135,65 @@ def _memory(config: Config) -> str:
     return f"{config.state}/original.json"
 
 
-def _remember(config: Config, settings: Settings) -> None:
-    """Write the memory, unless there is one: what came after us is never the original."""
+def _recall(config: Config) -> Any:
+    """Read the memory; raises OSError or ValueError."""
+    try:
+        with open(_memory(config), encoding="utf-8", errors="surrogateescape") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
+def _is_stale(config: Config) -> bool:
+    """Whether the memory is of an earlier boot, which began with settings of its own."""
+    with contextlib.suppress(ValueError):  # a damaged one is for a person to mend
+        memory = _recall(config)
+        if isinstance(memory, dict) and "boot_id" in memory:  # version 0.1.0 wrote none
+            return bool(memory["boot_id"] != _boot_id())
+    return False
+
+
+def _boot_id() -> str:
+    return _read("/proc/sys/kernel/random/boot_id")
+
+
+def _remember(config: Config, settings: Settings) -> bool:
+    """Write the memory, unless this boot has one: what came after us is never the original.
+
+    Returns whether it was written.
+    """
     os.makedirs(config.state, 0o750, exist_ok=True)
+    if _is_stale(config):
+        os.unlink(_memory(config))
     temporary = f"{_memory(config)}.new"
     with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(asdict(settings), file)
+        json.dump({**asdict(settings), "boot_id": _boot_id()}, file)
         file.flush()
         os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
+    try:
         os.link(temporary, _memory(config))
-    os.unlink(temporary)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    return True
 
 
 def _write(wanted: Settings, before: Settings) -> None:
     """Write and read back: the kernel truncates and reinterprets patterns without a word."""
+    names = [name for name in _ORDER if getattr(wanted, name) != getattr(before, name)]
     try:
-        _set("core_pipe_limit", wanted.core_pipe_limit)
-        _set("core_pattern", wanted.core_pattern)
+        for name in names:
+            _set(name, getattr(wanted, name))
     except OSError as error:
         reason = f"the kernel refuses core_pattern {wanted.core_pattern!r}: {error.strerror}"
     else:
         if current() == wanted:
             return
         reason = f"the kernel made {current().core_pattern!r} of core_pattern {wanted.core_pattern!r}"
-    _set("core_pipe_limit", before.core_pipe_limit)
-    _set("core_pattern", before.core_pattern)
+    for name in names:
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing was
+            _set(name, getattr(before, name))
     raise ArmingError(f"{reason}; is this a container, or not root?")
 
 

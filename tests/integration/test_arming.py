@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from coredump_guard import arming, pattern
 from testbed.kernel import SETTINGS
-from tests.support.guard import NodeGuard, node_guard
+from tests.support.guard import COMMAND, NodeGuard, node_guard
 
 pytestmark = pytest.mark.root
 
@@ -60,6 +61,27 @@ def test_another_pattern_that_came_after_us_is_left_alone(node: NodeGuard) -> No
     PATTERN.write_text("theirs")
     node.run("disarm")
     assert PATTERN.read_text() == "theirs\n"
+
+
+def test_our_limit_does_not_stay_below_another_pattern(node: NodeGuard) -> None:
+    PATTERN.write_text("before")
+    LIMIT.write_text("16")
+    node.run("arm")
+    PATTERN.write_text("theirs")
+    node.run("disarm")
+    assert (PATTERN.read_text(), LIMIT.read_text()) == ("theirs\n", "16\n")
+
+
+def test_a_kernel_that_is_read_only_is_told_in_one_sentence(node: NodeGuard) -> None:
+    before = PATTERN.read_bytes()
+    arm = 'mount -o bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", arm, "sh", *COMMAND, "--config", str(node.config), "arm"]
+    refused = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("coredump-guard: the kernel refuses core_pattern")
+    assert refused.stderr.endswith("Read-only file system; is this a container, or not root?\n")
+    assert not (node.directory / "state" / "original.json").exists()
+    assert PATTERN.read_bytes() == before
 
 
 def test_disarming_twice_changes_nothing(node: NodeGuard) -> None:

@@ -120,6 +120,73 @@ def test_disarming_leaves_what_somebody_else_set(kernel: Kernel, short: Config) 
     assert arming.original(short) is None
 
 
+def test_disarming_puts_our_limit_back_below_what_somebody_else_set(kernel: Kernel, short: Config) -> None:
+    arming.arm(short)
+    kernel.set(Settings("|/other", "0"))
+    assert arming.disarm(short) == Settings("|/other", APPORT.core_pipe_limit)
+    assert arming.original(short) is None
+
+
+LATER = Settings("/cores/%e", "5")
+
+
+def remembered_by(boot: str | None, config: Config) -> None:
+    """Write the memory as a guard did in another boot, or, with None, as the first version did."""
+    os.makedirs(config.state)
+    memory = {"core_pattern": "|/earlier", "core_pipe_limit": "7", **({"boot_id": boot} if boot else {})}
+    Path(config.state, "original.json").write_text(json.dumps(memory))
+
+
+def test_after_a_reboot_the_original_is_remembered_anew(kernel: Kernel, short: Config) -> None:
+    remembered_by("another", short)
+    kernel.set(LATER)
+    arming.arm(short)
+    assert arming.original(short) == LATER
+    assert arming.disarm(short) == LATER
+
+
+def test_a_memory_stays_if_ours_is_in_force_after_a_reboot(kernel: Kernel, short: Config) -> None:
+    remembered_by("another", short)
+    kernel.set(Settings("|/usr/bin/python3 -I -S /run/coredump-guard/doorman.py %P", "0"))
+    arming.arm(short)
+    assert arming.disarm(short) == Settings("|/earlier", "7")
+
+
+def test_a_memory_without_boot_id_is_of_this_boot(kernel: Kernel, short: Config) -> None:
+    remembered_by(None, short)
+    kernel.set(LATER)
+    arming.arm(short)
+    assert arming.original(short) == Settings("|/earlier", "7")
+
+
+def test_the_limit_of_an_earlier_boot_is_not_put_back(kernel: Kernel, short: Config) -> None:
+    remembered_by("another", short)
+    kernel.set(Settings("|/other", "0"))
+    assert arming.disarm(short) == Settings("|/other", "0")
+    assert arming.original(short) is None
+
+
+def test_a_kernel_that_cannot_be_written_is_told_and_nothing_is_remembered(
+    kernel: Kernel, short: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, value: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(arming, "_set", refuse)
+    with pytest.raises(ArmingError, match=r"refuses core_pattern .*: Read-only file system; is this a cont"):
+        arming.arm(short)
+    assert os.listdir(short.state) == []
+
+
+def test_a_memory_of_an_earlier_call_survives_a_failure(kernel: Kernel, short: Config) -> None:
+    arming.arm(short)
+    kernel.set(LATER)
+    kernel.truncates = 60
+    with pytest.raises(ArmingError, match="the kernel made"):
+        arming.arm(short)
+    assert arming.original(short) == APPORT
+
+
 def test_a_pattern_that_the_kernel_cuts_is_taken_back(kernel: Kernel, short: Config) -> None:
     kernel.truncates = 60
     with pytest.raises(
@@ -187,7 +254,7 @@ def test_door(config: Config, monkeypatch: pytest.MonkeyPatch, mode: str, socket
     assert arming.door(replace(config, mode=mode)) == door
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "5", '{"core_pattern": "x"}', '{"a": 1}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[]", "5", '{"core_pattern": "x"}', '{"a": 1}', "\x00"])
 def test_a_memory_that_cannot_be_read_is_told_and_kept(kernel: Kernel, short: Config, text: str) -> None:
     os.makedirs(short.state)
     memory = Path(short.state, "original.json")
