@@ -50,6 +50,16 @@ def door(config: Config) -> str:
     return "socket" if has_sockets() else "pipe"
 
 
+def door_in_force(config: Config) -> str | None:
+    """Return the door that the kernel takes to this installation, or None if it takes none."""
+    in_force = current().core_pattern
+    if not pattern.is_ours(in_force):
+        return None
+    if in_force.lstrip("@") == config.kernel_socket:
+        return "socket"
+    return "pipe" if config.doorman in in_force.split() else None
+
+
 def arm(config: Config, mode: str | None = None) -> Settings:
     """Remember the settings in force, unless that was done before, and put ours in their place.
 

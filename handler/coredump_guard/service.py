@@ -6,6 +6,7 @@ Not here: what each of them does.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import resource
@@ -16,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-from coredump_guard import arming, engine, log, pattern, pipedoor, socketdoor, status
+from coredump_guard import arming, engine, log, pipedoor, socketdoor, status
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.deliverer import Deliverer
@@ -45,6 +46,21 @@ def _descriptors() -> int:
     return hard
 
 
+def _claim(path: str) -> int:
+    """Lock a file that says who holds it; raises BlockingIOError if that is another guard."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        reason = f"another guard holds this lock, process {holder}: stop it, or give this one its own runtime"
+        raise BlockingIOError(error.errno, reason, path) from None
+    os.truncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
+    return fd
+
+
 class Guard:
     """One guard; `run` returns when it was told to end and everything accepted is in the spool."""
 
@@ -55,6 +71,7 @@ class Guard:
         self.deliverer = Deliverer(config)
         self.waiting: queue.Queue[Arrival | None] = queue.Queue(_descriptors() // 4)
         self._listening: list[socket.socket] = []
+        self._lock = -1
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -69,6 +86,7 @@ class Guard:
         doors = self._open_doors()
         workers = [self._thread(self._work) for _ in range(self.config.workers)]
         delivery = self._thread(self.deliverer.run)
+        self._rearm()
         log.info("ready", node=self.config.node, spool=self.config.spool, store=self.config.store)
         end.wait()
         self._close_doors(doors)
@@ -82,6 +100,7 @@ class Guard:
 
     def _prepare(self) -> None:
         os.makedirs(self.config.runtime, 0o755, exist_ok=True)
+        self._lock = _claim(f"{self.config.runtime}/guard.lock")  # until the process ends
         spool = Spool(self.config.spool)
         spool.prepare()
         for dump_id in spool.abandoned():
@@ -97,11 +116,18 @@ class Guard:
             doors.append(self._thread(socketdoor.serve, kernel, self.waiting.put))
         return doors
 
+    def _rearm(self) -> None:
+        """Point a kernel that is armed at the door that is configured: a guard that ended left the pipe."""
+        try:
+            if arming.door_in_force(self.config) not in (None, arming.door(self.config)):
+                arming.arm(self.config)
+        except (arming.ArmingError, OSError) as error:
+            log.warning("the kernel stays at another door than the one configured", error=error)
+
     def _close_doors(self, doors: list[threading.Thread]) -> None:
         """Stop listening; crashes from now on find the doorman, who can do it alone."""
-        now = arming.current()
-        if now.core_pattern == pattern.socket_pattern(self.config.kernel_socket):
-            with contextlib.suppress(arming.ArmingError):
+        with contextlib.suppress(arming.ArmingError, OSError):
+            if arming.door_in_force(self.config) == "socket":
                 arming.arm(self.config, "pipe")
         for listening in self._listening:
             listening.shutdown(socket.SHUT_RDWR)

@@ -56,7 +56,7 @@ def gather(config: Config) -> dict[str, Any]:
     return {
         "node": config.node,
         "armed": pattern.is_ours(now.core_pattern),
-        "door": arming.door(config),
+        "door": _door(config, now.core_pattern),
         "core_pattern": now.core_pattern,
         "original": before.core_pattern if before else None,
         "guard": guard,
@@ -68,6 +68,13 @@ def gather(config: Config) -> dict[str, Any]:
         },
         "store": config.store,
     }
+
+
+def _door(config: Config, core_pattern: str) -> str:
+    """Return the door that crashes take, or the one that they would if it were armed."""
+    if not pattern.is_ours(core_pattern):
+        return arming.door(config)
+    return "pipe" if core_pattern.startswith("|") else "socket"
 
 
 def render(status: dict[str, Any]) -> str:

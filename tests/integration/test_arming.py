@@ -10,6 +10,7 @@ import pytest
 
 from coredump_guard import arming, pattern
 from testbed.kernel import SETTINGS
+from testbed.waiting import wait_for
 from tests.support.guard import COMMAND, NodeGuard, node_guard
 
 pytestmark = pytest.mark.root
@@ -111,6 +112,25 @@ def test_the_socket_is_not_armed_while_nobody_listens(tmp_path: Path) -> None:
         assert refused.returncode == 1
         assert "start it first" in refused.stderr
         assert PATTERN.read_bytes() == before
+
+
+def test_the_socket_is_armed_again_by_the_guard_that_comes_back(tmp_path: Path) -> None:
+    if not arming.has_sockets():
+        pytest.skip("this kernel has no coredump sockets (Linux 6.17)")
+    with node_guard(tmp_path, "socket") as node:
+        PATTERN.write_text("before")
+        node.start()
+        assert PATTERN.read_text() == "before\n"
+        node.run("arm")
+        assert PATTERN.read_text().startswith("@@")
+        node.stop()
+        assert PATTERN.read_text().startswith("|")
+        assert node.status()["door"] == "pipe"
+        node.start()
+        wait_for("the socket is armed", lambda: PATTERN.read_text().startswith("@@"))
+        assert node.status()["door"] == "socket"
+        node.run("disarm")
+        assert PATTERN.read_text() == "before\n"
 
 
 def test_status_says_when_nothing_is_at_work(node: NodeGuard) -> None:

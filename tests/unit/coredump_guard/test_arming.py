@@ -254,6 +254,21 @@ def test_door(config: Config, monkeypatch: pytest.MonkeyPatch, mode: str, socket
     assert arming.door(replace(config, mode=mode)) == door
 
 
+@pytest.mark.parametrize(
+    ("in_force", "door"),
+    [
+        ("@@{0.kernel_socket}", "socket"),
+        ("|/usr/bin/python3 -I -S {0.doorman} %P", "pipe"),
+        ("|/usr/bin/python3 -I -S {0.runtime}-other/doorman.py %P", None),
+        ("@@{0.runtime}-other/kernel.sock", None),
+        ("core", None),
+    ],
+)
+def test_door_in_force(kernel: Kernel, config: Config, in_force: str, door: str | None) -> None:
+    kernel.set(Settings(in_force.format(config), "0"))
+    assert arming.door_in_force(config) == door
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[]", "5", '{"core_pattern": "x"}', '{"a": 1}', "\x00"])
 def test_a_memory_that_cannot_be_read_is_told_and_kept(kernel: Kernel, short: Config, text: str) -> None:
     os.makedirs(short.state)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from coredump_guard import engine, pipedoor, service, status
+from coredump_guard import arming, engine, pipedoor, service, status
+from coredump_guard.arming import ArmingError, Settings
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.engine import Outcome
@@ -78,6 +79,20 @@ def test_another_guard_takes_the_place_of_one_that_was_killed(config: Config, sp
         assert answers(config)
 
 
+@roots_socket
+def test_a_second_guard_is_refused_and_the_first_goes_on(config: Config) -> None:
+    with running(config) as first:
+        command = [sys.executable, "-m", "coredump_guard", "--config", config.path, "run"]
+        path = {"PYTHONPATH": os.path.dirname(os.path.dirname(service.__file__))}
+        second = subprocess.run(command, check=False, timeout=30, env=path, capture_output=True, text=True)
+        assert second.returncode == 1
+        assert second.stderr == (
+            f"coredump-guard: {config.runtime}/guard.lock: another guard holds this lock, "
+            f"process {first.pid}: stop it, or give this one its own runtime\n"
+        )
+        assert answers(config)
+
+
 def worked(guard: Guard, count: int) -> None:
     """Let one worker deal with so many crashes."""
     with pipe() as (core, _):
@@ -88,6 +103,24 @@ def worked(guard: Guard, count: int) -> None:
         worker.start()
         worker.join(timeout=30)
         assert not worker.is_alive()
+
+
+@pytest.mark.parametrize("error", [ArmingError("damaged"), PermissionError(1, "Operation not permitted")])
+def test_a_kernel_that_cannot_be_armed_anew_neither_stops_the_start_nor_the_end(
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(arming, "current", lambda: Settings(f"@@{config.kernel_socket}", "0"))
+    monkeypatch.setattr(arming, "arm", fail)
+    guard = Guard(config)
+    guard._rearm()
+    guard._close_doors([])
+    assert "warning: the kernel stays at another door" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
