@@ -6,11 +6,13 @@ Not here: when to try and how often (deliverer).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import stat
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -22,6 +24,8 @@ from coredump_guard.record import Core, Record
 from coredump_guard.spool import DIRECTORY_MODE, FILE_MODE, Spool, sync_directory
 
 _CHUNK = 1 << 20
+_INBOX, _INCOMPLETE = ".inbox", ".incomplete"
+"""Appended to a dump's id in .incoming: its announcement; what lay in its place without a record."""
 
 
 class BrokenDump(Exception):  # noqa: N818 # names the dump's state, not this module's
@@ -50,6 +54,28 @@ def deliver(spool: Spool, dump_id: str, config: Config) -> Record:
     _announce(dump_id, f"{place}/{dump_id}", config)
     spool.remove(dump_id)
     return record
+
+
+def tidy(config: Config, pending: Collection[str]) -> None:
+    """Remove from this node's .incoming what deliveries of dumps that are not pending any more have left.
+
+    Raises OSError if it cannot, FileNotFoundError where nothing was ever delivered.
+    """
+    incoming = f"{config.store}/{store.INCOMING}/{config.node}"
+    for directory in (os.path.dirname(incoming), incoming):
+        if not stat.S_ISDIR(os.lstat(directory).st_mode):
+            raise NotADirectoryError(20, f"{directory} is not a directory")
+    for name in os.listdir(incoming):
+        ours = store.is_dump_id(name.removesuffix(_INBOX).removesuffix(_INCOMPLETE))
+        if ours and name not in pending:
+            _remove(f"{incoming}/{name}")
+
+
+def _remove(path: str) -> None:
+    if stat.S_ISDIR(os.lstat(path).st_mode):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)  # a link: itself, not what it leads to
 
 
 def _record(spool: Spool, dump_id: str) -> Record:
@@ -85,8 +111,9 @@ def _bring(source: str, record: Record, place: str, config: Config) -> Record:
     incoming = f"{config.store}/{store.INCOMING}/{config.node}"
     draft = f"{incoming}/{record.id}"
     _make(config.store, os.path.relpath(incoming, config.store), config.group)  # checks what rmtree follows
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(draft)
+    for left in (draft, draft + _INCOMPLETE):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(left)
     _make(config.store, os.path.relpath(draft, config.store), config.group)
     for name in os.listdir(source):
         if name != store.INFO:
@@ -94,9 +121,21 @@ def _bring(source: str, record: Record, place: str, config: Config) -> Record:
     record = replace(record, core=_verified(source, draft, record.core), delivered=rfc3339(time.time()))
     _write(f"{draft}/{store.INFO}", record.to_json().encode(), config.group)
     sync_directory(draft)
-    os.rename(draft, f"{place}/{record.id}")
+    _rename(draft, f"{place}/{record.id}")
     sync_directory(place)
     return record
+
+
+def _rename(draft: str, target: str) -> None:
+    """Show the dump; a directory without a record that lies in its place gives way, being no dump."""
+    try:
+        os.rename(draft, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        os.rename(target, draft + _INCOMPLETE)
+        os.rename(draft, target)
+        shutil.rmtree(draft + _INCOMPLETE)
 
 
 def _verified(source: str, draft: str, core: Core) -> Core:
@@ -144,7 +183,7 @@ def _inflate(file: BinaryIO) -> tuple[str, str, int]:
 def _announce(dump_id: str, path: str, config: Config) -> None:
     _make(config.store, f"{store.INCOMING}/{config.node}", config.group)
     _make(config.store, store.INBOX, config.group)
-    draft = f"{config.store}/{store.INCOMING}/{config.node}/{dump_id}.inbox"
+    draft = f"{config.store}/{store.INCOMING}/{config.node}/{dump_id}{_INBOX}"
     _write(draft, f"{path}\n".encode(), config.group)
     os.replace(draft, f"{config.store}/{store.INBOX}/{dump_id}")
     sync_directory(f"{config.store}/{store.INBOX}")

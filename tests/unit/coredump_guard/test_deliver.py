@@ -15,7 +15,7 @@ import pytest
 
 from coredump_guard import deflate, drain, store
 from coredump_guard.config import Config
-from coredump_guard.deliver import BrokenDump, deliver
+from coredump_guard.deliver import BrokenDump, deliver, tidy
 from coredump_guard.record import Identity, Record
 from coredump_guard.spool import Spool
 
@@ -369,6 +369,60 @@ def test_an_empty_directory_in_place_of_the_dump_is_not_the_dump(
     Path(config.store, "demo", IDENTITY.poduid, "app", record.id).mkdir(parents=True)
     deliver(spool, record.id, config)
     assert_delivered_once(spool, config, record.id)
+
+
+@pytest.mark.parametrize("crash_at", [None, 1, 2, 3, 4])
+def test_a_directory_without_a_record_gives_way_to_the_dump(
+    spool: Spool,
+    spooled: Spooled,
+    config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    crash_at: int | None,
+) -> None:
+    record = spooled(CORE)
+    place = Path(config.store, "demo", IDENTITY.poduid, "app", record.id)
+    place.mkdir(parents=True)
+    (place / store.CORE).write_bytes(b"half")
+    (tmp_path / "precious").write_text("")
+    (place / "link").symlink_to(tmp_path)
+    if crash_at is not None:
+        with monkeypatch.context() as patched, pytest.raises(Crash):
+            fail_at(patched, "rename", crash_at, Crash())
+            deliver(spool, record.id, config)
+    deliver(spool, record.id, config)
+    spool.abandoned()
+    assert_delivered_once(spool, config, record.id)
+    assert (tmp_path / "precious").exists()
+
+
+def test_tidying_removes_what_is_not_pending_and_follows_no_link(config: Config, tmp_path: Path) -> None:
+    incoming, outside = Path(config.store, store.INCOMING, config.node), tmp_path / "outside"
+    gone, kept, linked = (store.dump_id(when, "/bin/app", 1, "boot", 1) for when in (1e9, 2e9, 3e9))
+    for directory in (incoming / gone, incoming / kept, incoming / f"{gone}.incomplete", outside):
+        directory.mkdir(parents=True)
+        (directory / "core.gz").write_bytes(b"")
+    (incoming / gone / "link").symlink_to(outside)
+    (incoming / linked).symlink_to(outside)
+    for name in (f"{gone}.inbox", "somebody's"):
+        (incoming / name).write_text("")
+    tidy(config, [kept])
+    assert sorted(os.listdir(incoming)) == sorted([kept, "somebody's"])
+    assert os.listdir(outside) == ["core.gz"]
+
+
+@pytest.mark.parametrize("planted", [store.INCOMING, f"{store.INCOMING}/node-1"])
+def test_tidying_follows_no_link_on_its_way(config: Config, tmp_path: Path, planted: str) -> None:
+    gone = store.dump_id(1e9, "/bin/app", 1, "boot", 1)
+    for name in (gone, f"node-1/{gone}"):
+        (tmp_path / "outside" / name).mkdir(parents=True)
+    link = Path(config.store, planted)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "outside")
+    before = sorted((tmp_path / "outside").rglob("*"))
+    with pytest.raises(NotADirectoryError):
+        tidy(config, [])
+    assert sorted((tmp_path / "outside").rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", [".inbox", "demo", ".incoming"])
