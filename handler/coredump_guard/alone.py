@@ -1,4 +1,4 @@
-"""A capture without the guard: the doorman does it all, one doorman at a time, so that memory stays bounded.
+"""A capture without the guard: the doorman does it all, once it has the lock that lets one of them at a time.
 
 The dump waits in the spool for the guard's return.
 """
@@ -6,7 +6,6 @@ The dump waits in the spool for the guard's return.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sys
 from dataclasses import replace
@@ -18,16 +17,21 @@ from coredump_guard.arrival import Arrival
 def capture(runtime: str, arguments: list[str], fds: list[int]) -> None:
     """Capture the crash of these core_pattern arguments; fds are the core and perhaps a pidfd."""
     _to_kernel_log()
-    with open(f"{runtime}/alone.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        settings = config.load(os.path.realpath(f"{runtime}/guard.conf"))
-        crash = replace(pattern.parse_arguments(arguments), mode="alone")
-        arrival = Arrival(crash, fds[0], fds[1] if len(fds) > 1 else None)
-        with contextlib.closing(arrival):
-            outcome = engine.handle(arrival, settings)
-            log.info(
-                f"{outcome.kind} without the guard", pid=crash.pid, dump=outcome.dump, detail=outcome.detail
-            )
+    os.umask(0o027)
+    crash = replace(pattern.parse_arguments(arguments), mode="alone")
+    arrival = Arrival(crash, fds[0], fds[1] if len(fds) > 1 else None)
+    with contextlib.closing(arrival):
+        outcome = engine.handle(arrival, _settings(runtime))
+        log.info(f"{outcome.kind} without the guard", pid=crash.pid, dump=outcome.dump, detail=outcome.detail)
+
+
+def _settings(runtime: str) -> config.Config:
+    """Return the configuration; where somebody has just broken the file, the last one that was in use."""
+    try:
+        return config.load(os.readlink(f"{runtime}/guard.conf"))
+    except (config.ConfigError, OSError) as error:
+        log.warning("the configuration cannot be read, the last one is used", error=error)
+        return config.last_good(runtime)
 
 
 def _to_kernel_log() -> None:

@@ -6,6 +6,7 @@ only then does anything wait for the disk. Not here: which crashes are captured 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,9 +19,11 @@ from coredump_guard.drain import Drained, drain
 from coredump_guard.process import Process
 from coredump_guard.record import Capture, Core, Identity, Record, Signal
 from coredump_guard.record import Process as ProcessRecord
-from coredump_guard.spool import Spool
+from coredump_guard.spool import Draft, Spool
 
 PROC = "/proc"
+RECORD_ROOM = 512 << 10
+"""Bytes set aside for the record before the core may take the rest of the disk."""
 
 
 def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Config) -> Record:
@@ -37,16 +40,15 @@ def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Con
     name = known.process.executable or known.process.comm
     dump_id = store.dump_id(crash.time, name, crash.pid, boot_id(), known.start_time)
     with Spool(config.spool).draft(dump_id) as draft:
+        draft.reserve(store.INFO, RECORD_ROOM)
+        files = _written(draft, known.files)
         arrival.begin()
         out = draft.create(store.CORE if deflate.FAST else store.RAW_CORE)
         try:
             drained = drain(arrival.core, out, began + config.deadline)
             arrival.close()
-            os.fsync(out)
         finally:
             os.close(out)
-        for file, data in known.files.items():
-            draft.write(file, data)
         record = Record(
             id=dump_id,
             time=rfc3339(crash.time),
@@ -58,10 +60,20 @@ def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Con
             signal=_signal(crash.signal, drained),
             core=Core(drained.bytes, drained.stored_bytes, drained.truncated),
             capture=Capture(crash.mode, round(time.monotonic() - began, 3), __version__),
-            files=sorted(known.files),
+            files=files,
         )
-        draft.write(store.INFO, record.to_json().encode())
+        draft.fill(store.INFO, record.to_json().encode())
     return record
+
+
+def _written(draft: Draft, files: dict[str, bytes]) -> list[str]:
+    """Store what was read of the process, as far as there is room; return the names of what was stored."""
+    names = []
+    for name, data in files.items():
+        with contextlib.suppress(OSError):
+            draft.write(name, data)
+            names.append(name)
+    return sorted(names)
 
 
 def _signal(announced: int | None, drained: Drained) -> Signal:

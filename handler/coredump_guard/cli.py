@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import sys
 
-from coredump_guard import __version__, arming, config, service, status
+from coredump_guard import __version__, arming, config, handon, service, status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,12 +42,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(settings: config.Config, _: argparse.Namespace) -> int:
+    resource.setrlimit(resource.RLIMIT_CORE, (handon.NEVER_DUMPED, handon.NEVER_DUMPED))
+    os.umask(0o027)  # what the group may read does not depend on who started us
+    config.keep(settings)
     service.Guard(settings).run()
     return 0
 
 
 def _arm(settings: config.Config, _: argparse.Namespace) -> int:
-    print(f"core_pattern is now {arming.arm(settings).core_pattern}")
+    armed = arming.arm(settings)
+    config.keep(settings)
+    print(f"core_pattern is now {armed.core_pattern}")
     return 0
 
 

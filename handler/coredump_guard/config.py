@@ -6,16 +6,18 @@ Later files win, as systemd does it. Not here: the pod's own wishes, which come 
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from coredump_guard import pattern, store
 
 DEFAULT_PATH = "/etc/coredump-guard/guard.conf"
+_LAST_GOOD = "settings.json"
 MODES = ("auto", "pipe", "socket")
 
 
@@ -147,6 +149,21 @@ def load(path: str = DEFAULT_PATH) -> Config:
         except ValueError as error:
             raise ConfigError(f"{file}: [{section}] {key} = {text}: {error}") from None
     return Config(path=os.path.abspath(path), **values)
+
+
+def keep(config: Config) -> None:
+    """Remember a configuration that is in use, for doormen who find the file broken."""
+    os.makedirs(config.runtime, 0o755, exist_ok=True)
+    path = f"{config.runtime}/{_LAST_GOOD}"
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(asdict(config), file)
+    os.replace(f"{path}.new", path)
+
+
+def last_good(runtime: str) -> Config:
+    """Return what `keep` remembered; raises OSError if it remembered nothing."""
+    with open(f"{runtime}/{_LAST_GOOD}", encoding="utf-8") as file:
+        return Config(**json.load(file))
 
 
 def _read(file: str) -> dict[tuple[str, str], tuple[str, str]]:

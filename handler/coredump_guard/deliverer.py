@@ -5,19 +5,24 @@ A store that blocks holds up this thread and nothing else. Not here: the deliver
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import threading
 import time
 from dataclasses import dataclass
 
 from coredump_guard import log
 from coredump_guard.config import Config
-from coredump_guard.deliver import BrokenDump, deliver
+from coredump_guard.deliver import BrokenDump, deliver, tidy
 from coredump_guard.spool import Spool
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
 """Seconds between attempts while the store refuses; each wait is twice the one before."""
 IDLE_WAIT = 60.0
 """Seconds between looks at the spool when nothing was announced: a doorman alone announces nothing."""
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO, errno.ETIMEDOUT}
+"""Errors of the store as a whole. Any other may be of one path in it, and must not hold up what goes elsewhere."""
 
 
 @dataclass
@@ -42,6 +47,9 @@ class Deliverer:
         self._spool = Spool(config.spool)
         self._wake = threading.Event()
         self._stop = threading.Event()
+        self._untidy = True
+        self._refused: dict[str, str] = {}
+        """Dumps that the store did not take when they were last tried, and what it said."""
 
     def wake(self) -> None:
         """Say that there is something new in the spool."""
@@ -65,17 +73,37 @@ class Deliverer:
                 wait = min(wait * 2, LONGEST_WAIT)
 
     def _round(self) -> bool:
-        """Deliver everything there is; False if the store stopped taking it."""
+        """Deliver everything there is; False if some of it was refused and is to be tried again."""
         try:
-            for dump_id in self._spool.pending():
+            pending = self._spool.pending()
+            self._refused = {dump: text for dump, text in self._refused.items() if dump in set(pending)}
+            self._tidy(pending)
+            for dump_id in pending:
                 if self._stop.is_set():
                     return True
-                self._one(dump_id)
-        except OSError as error:
-            self._failed(error)
+                if not self._attempt(dump_id):
+                    return False
+        except OSError as error:  # of the spool
+            self._failed("", error)
             return False
         finally:
             self.progress.current = ""
+        return not self._refused
+
+    def _tidy(self, pending: list[str]) -> None:
+        """Remove what interrupted and broken deliveries left in the store, as soon as that is possible."""
+        if self._untidy:
+            with contextlib.suppress(OSError):  # a store that is away; what is wrong with it, deliveries say
+                tidy(self._config, pending)
+                self._untidy = False
+
+    def _attempt(self, dump_id: str) -> bool:
+        """Deliver one dump if it can be; False if there is no point in trying others now."""
+        try:
+            self._one(dump_id)
+        except OSError as error:
+            self._failed(dump_id, error)
+            return error.errno not in _HOPELESS and os.path.isdir(self._config.store)
         return True
 
     def _one(self, dump_id: str) -> None:
@@ -86,25 +114,30 @@ class Deliverer:
         except OSError:
             raise
         except Exception as error:  # BrokenDump, or a bug of ours: one dump never holds up the others
+            self._untidy = True
             aside = self._spool.set_aside(dump_id)
+            self._refused.pop(dump_id, None)
             progress.broken += 1
             reason = error if isinstance(error, BrokenDump) else repr(error)
             log.error(
                 "a dump could not be delivered and was set aside", dump=dump_id, path=aside, error=reason
             )
             return
-        if progress.error:
+        self._refused.pop(dump_id, None)
+        if progress.error and not self._refused:
             log.info("the store takes dumps again", store=self._config.store)
+            progress.error, progress.failing_since = "", 0.0
         progress.delivered, progress.last = progress.delivered + 1, dump_id
-        progress.error, progress.failing_since = "", 0.0
         log.info("delivered", dump=dump_id, bytes=record.core.stored_bytes)
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, dump_id: str, error: OSError) -> None:
         progress = self.progress
         text = f"{error.strerror or error}"
-        if text != progress.error:
+        if text != progress.error and text not in self._refused.values():
             log.warning(
                 "the store takes no dumps; they wait in the spool", store=self._config.store, error=text
             )
         progress.failing_since = progress.failing_since or time.time()
         progress.error = text
+        if dump_id:
+            self._refused[dump_id] = text

@@ -56,6 +56,11 @@ def capture_alone(arguments: list[str], fds: list[int]) -> None:
         real = posix.readlink(here)
     except OSError:
         real = here
+    import fcntl  # noqa: PLC0415 # only when there is no guard
+
+    # Before anything large is imported: however many doormen wait here, only one of them is big.
+    lock = posix.open(here.rpartition("/")[0] + "/alone.lock", posix.O_CREAT | posix.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     sys.path.insert(0, real.rpartition("/")[0].rpartition("/")[0])
     from coredump_guard import alone  # noqa: PLC0415 # only when there is no guard
 

@@ -5,6 +5,7 @@ Not here: what becomes of the file (spool) and what the core tells (elfcore).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
@@ -81,9 +82,7 @@ class _Turns:
     def run(self, threads: int) -> str | None:
         """Move the core into the sink and return why that stopped early, if it did."""
         os.set_blocking(self._core, False)
-        helpers = [threading.Thread(target=self._work, name="drain") for _ in range(threads - 1)]
-        for helper in helpers:
-            helper.start()
+        helpers = self._helpers(threads - 1)
         self._work()
         for helper in helpers:
             helper.join()
@@ -92,6 +91,16 @@ class _Turns:
         if self._error:
             raise self._error
         return "the capture's deadline passed" if self._late else None
+
+    def _helpers(self, count: int) -> list[threading.Thread]:
+        """Start up to count threads; where the system allows no more (pids.max), fewer do the work."""
+        helpers: list[threading.Thread] = []
+        with contextlib.suppress(RuntimeError):
+            for _ in range(count):
+                helper = threading.Thread(target=self._work, name="drain")
+                helper.start()
+                helpers.append(helper)
+        return helpers
 
     def _work(self) -> None:
         buffer = memoryview(bytearray(deflate.PIECE))

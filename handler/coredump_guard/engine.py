@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from coredump_guard import arming, handon, identity, log
@@ -61,7 +62,8 @@ def _hand_on(arrival: Arrival, held: Process, config: Config) -> str:
         before = arming.original(config)
     except (arming.ArmingError, OSError) as error:
         raise handon.CannotHandOn(str(error)) from None
-    return handon.hand_on(arrival, held, before.core_pattern if before else arming.KERNEL_DEFAULT)
+    pattern = before.core_pattern if before else arming.KERNEL_DEFAULT
+    return handon.hand_on(arrival, held, pattern, time.monotonic() + config.deadline)
 
 
 def _captured(record: Record) -> Outcome:

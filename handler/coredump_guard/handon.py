@@ -7,13 +7,17 @@ write it, with the rights of the process that died. Facts: core(5); fs/coredump.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
+import select
 import stat
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 
 from coredump_guard import log
 from coredump_guard.arrival import Arrival
@@ -25,26 +29,34 @@ _SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
 _NSPID = re.compile(r"^NSpid:.*?(\d+)$", re.MULTILINE)
 _LIMIT = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
 _CHUNK = 1 << 20
+CREATE_SECONDS = 10.0
+
+NEVER_DUMPED = 1
+"""RLIMIT_CORE of what core_pattern starts, and of all its children: the kernel gives them no core over a
+pipe, so that a handler that crashes is not started for itself for ever. The guard passes it on."""
 
 
 class CannotHandOn(Exception):  # noqa: N818 # a reason, told to the log and the record
     """What was there before cannot be given this core; the message says why."""
 
 
-def hand_on(arrival: Arrival, held: Process, original: str) -> str:
+def hand_on(arrival: Arrival, held: Process, original: str, deadline: float) -> str:
     """Give the core to the original core_pattern's owner and say in a few words what was done.
 
-    Returns when a program has been started, or a file been written. Raises CannotHandOn.
+    Returns when a program has been started, or a file been written; deadline is when that must be over, in
+    seconds on the monotonic clock. Raises CannotHandOn.
     """
     if original.startswith("@"):
         raise CannotHandOn("the previous core_pattern is a socket, which only the kernel can serve")
     values = specifiers(arrival, held)
     if original.startswith("|"):
+        if core_limit(arrival, held) == NEVER_DUMPED:
+            raise CannotHandOn("it is the previous core_pattern's program itself")
         command = [expand(word, values) for word in original[1:].split()]
         if not command:
             raise CannotHandOn("the previous core_pattern is a pipe to nothing")
         return _run(command, arrival)
-    return _write_file(original, arrival, held, values)
+    return _write_file(original, arrival, held, values, deadline)
 
 
 def specifiers(arrival: Arrival, held: Process) -> dict[str, str]:
@@ -113,7 +125,9 @@ def _reap(program: subprocess.Popen[bytes], name: str) -> None:
         log.warning("the previous core_pattern's program failed", program=name, status=status)
 
 
-def _write_file(original: str, arrival: Arrival, held: Process, values: dict[str, str]) -> str:
+def _write_file(
+    original: str, arrival: Arrival, held: Process, values: dict[str, str], deadline: float
+) -> str:
     """Write the file that the kernel would have written, in a thread that has the dead process's rights."""
     limit = core_limit(arrival, held)
     name = expand(original or "core", values)
@@ -138,7 +152,7 @@ def _write_file(original: str, arrival: Arrival, held: Process, values: dict[str
         raise CannotHandOn(f"the file {name!r} could not be made: {error.strerror}") from None
     try:
         arrival.begin()
-        _copy(arrival.core, out, limit)
+        _copy(arrival.core, out, limit, deadline)
     except OSError as error:
         return f"to the file {name!r}, cut short: {error.strerror}"
     finally:
@@ -183,8 +197,22 @@ def _create_as(uid: int, gid: int, name: str, directory: int) -> int:
             raise
         return out
 
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(create).result()
+    made: Future[int] = Future()
+    # Its directory may be on a file server that is dead: then the thread is given up, not we.
+    threading.Thread(target=_settle, args=(made, create), daemon=True).start()
+    try:
+        return made.result(CREATE_SECONDS)
+    except FutureTimeout:
+        raise OSError(errno.ETIMEDOUT, "its directory does not answer") from None
+
+
+def _settle(future: Future[int], make: Callable[[], int]) -> None:
+    try:
+        out = make()
+    except OSError as error:
+        future.set_exception(error)
+    else:
+        future.set_result(out)
 
 
 def _check_owned(out: int, uid: int) -> None:
@@ -194,9 +222,16 @@ def _check_owned(out: int, uid: int) -> None:
         raise PermissionError(1, "it is not a regular file of the process's own")
 
 
-def _copy(core: int, out: int, limit: int) -> None:
+def _copy(core: int, out: int, limit: int, deadline: float) -> None:
     copied = 0
-    while copied < limit and (data := os.read(core, min(_CHUNK, limit - copied))):
+    poll = select.poll()
+    poll.register(core, select.POLLIN)
+    while copied < limit:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise OSError(errno.ETIMEDOUT, "the deadline passed")
+        data = os.read(core, min(_CHUNK, limit - copied))
+        if not data:
+            return
         view = memoryview(data)
         while view:
             view = view[os.write(out, view) :]

@@ -5,6 +5,7 @@ Values may be the crasher's words: they are escaped, so that no name can forge a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -30,6 +31,12 @@ def error(message: str, **fields: object) -> None:
 
 
 def _emit(level: str, message: str, fields: dict[str, object]) -> None:
+    # A full disk or a closed pipe behind standard error must cost a line, never a core.
+    with contextlib.suppress(OSError, ValueError):
+        _write(level, message, fields)
+
+
+def _write(level: str, message: str, fields: dict[str, object]) -> None:
     known = {name: _safe(value) for name, value in fields.items() if value is not None}
     line = " ".join([message, *(f"{name}={value}" for name, value in known.items())])
     if _stderr_is_journal():

@@ -31,21 +31,50 @@ class Draft:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._names: set[str] = set()
 
     def create(self, name: str) -> int:
         """Create a file of the dump and return its descriptor; raises OSError if it is there already."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(name, flags, FILE_MODE, dir_fd=self._fd)
+        fd = os.open(name, flags, FILE_MODE, dir_fd=self._fd)
+        self._names.add(name)
+        return fd
 
     def write(self, name: str, data: bytes) -> None:
-        """Create a small file of the dump, on disk when this returns."""
-        with os.fdopen(self.create(name), "wb") as file:
+        """Create a small file of the dump, whole or not at all; raises OSError."""
+        fd = self.create(name)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+        except OSError:
+            os.unlink(name, dir_fd=self._fd)
+            self._names.remove(name)
+            raise
+
+    def reserve(self, name: str, size: int) -> None:
+        """Create a file and set aside room for it, in bytes; raises OSError if there is none."""
+        fd = self.create(name)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        finally:
+            os.close(fd)
+
+    def fill(self, name: str, data: bytes) -> None:
+        """Write a file that was reserved."""
+        with os.fdopen(
+            os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd), "wb"
+        ) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            file.truncate()
 
     def sync(self) -> None:
-        """Make the names of the dump's files durable."""
+        """Make the dump's files and their names durable."""
+        for name in self._names:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
         os.fsync(self._fd)
 
 
@@ -67,10 +96,8 @@ class Spool:
     def draft(self, dump_id: str) -> Iterator[Draft]:
         """Begin a dump; it appears among `pending` when the block ends, or not at all if it raises."""
         path = f"{self._incoming}/{dump_id}"
-        os.mkdir(path, DIRECTORY_MODE)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = _locked_directory(path)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             draft = Draft(fd)
             yield draft
             draft.sync()
@@ -136,6 +163,21 @@ class Spool:
                 with contextlib.suppress(FileNotFoundError):  # delivered meanwhile
                     total += os.lstat(f"{directory}/{name}").st_blocks * 512
         return total
+
+
+def _locked_directory(path: str) -> int:
+    """Make a directory and return it open and locked; a starting guard may remove it before it is locked."""
+    os.mkdir(path, DIRECTORY_MODE)
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(path), os.fstat(fd)):
+                    return fd
+            os.close(fd)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, DIRECTORY_MODE)
 
 
 def sync_directory(path: str) -> None:

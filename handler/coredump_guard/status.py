@@ -42,17 +42,28 @@ def report(guard: Guard) -> str:
 
 
 def gather(config: Config) -> dict[str, Any]:
-    """Return the whole status; what cannot be learned is None."""
-    now, before = arming.current(), arming.original(config)
+    """Return the whole status; what cannot be learned is None, and "unknown" says why."""
+    now, unknown = arming.current(), dict[str, str]()
+    before = guard = None
+    pending: list[str] | None = None
+    usage = None
+    try:
+        before = arming.original(config)
+    except (arming.ArmingError, OSError) as error:
+        unknown["original"] = _reason(error)
     try:
         guard = json.loads(pipedoor.ask_status(config.guard_socket))
+    except PermissionError as error:
+        unknown["guard"] = _reason(error)
     except (OSError, ValueError):
-        guard = None
+        pass
     spool = Spool(config.spool)
     try:
         pending, usage = spool.pending(), spool.usage()
-    except OSError:
+    except FileNotFoundError:
         pending, usage = [], 0
+    except OSError as error:
+        unknown["spool"] = _reason(error)
     return {
         "node": config.node,
         "armed": pattern.is_ours(now.core_pattern),
@@ -62,12 +73,17 @@ def gather(config: Config) -> dict[str, Any]:
         "guard": guard,
         "spool": {
             "path": config.spool,
-            "dumps": len(pending),
+            "dumps": None if pending is None else len(pending),
             "bytes": usage,
-            "oldest": min(pending, default=None),
+            "oldest": min(pending or [], default=None),
         },
         "store": config.store,
+        "unknown": unknown,
     }
+
+
+def _reason(error: Exception) -> str:
+    return "it takes root" if isinstance(error, PermissionError) else str(error)
 
 
 def _door(config: Config, core_pattern: str) -> str:
@@ -79,7 +95,7 @@ def _door(config: Config, core_pattern: str) -> str:
 
 def render(status: dict[str, Any]) -> str:
     """Return the status for a person."""
-    guard, spool = status["guard"], status["spool"]
+    guard, unknown = status["guard"], status["unknown"]
     armed = (
         f"yes, {status['door']} door"
         if status["armed"]
@@ -88,16 +104,18 @@ def render(status: dict[str, Any]) -> str:
     lines = [
         ("node", status["node"]),
         ("armed", armed),
-        ("before us", status["original"] or "not remembered"),
+        ("before us", _unless_unknown(unknown, "original", status["original"] or "not remembered")),
     ]
-    if guard is None:
+    if "guard" in unknown:
+        lines.append(("guard", f"cannot be asked; {unknown['guard']}"))
+    elif guard is None:
         lines.append(("guard", "NOT RUNNING; " + _without_guard(status)))
     else:
         lines.append(("guard", f"running as {guard['pid']} since {guard['since']}"))
         lines.append(("crashes", _crashes(guard)))
         lines.append(("last", guard["last"] or "none yet"))
-    lines.append(("spool", f"{spool['dumps']} dumps, {size(spool['bytes'])} in {spool['path']}"))
-    lines.append(("store", f"{status['store']}: {_deliveries(guard)}"))
+    lines.append(("spool", _spool(status["spool"], unknown)))
+    lines.append(("store", status["store"] + ("" if "guard" in unknown else f": {_deliveries(guard)}")))
     return "".join(f"{name:>10}  {text}\n" for name, text in lines)
 
 

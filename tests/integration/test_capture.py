@@ -225,6 +225,47 @@ def test_without_a_guard_the_doorman_captures_alone(tmp_path: Path, crash_progra
         assert record(dump).core.truncated is None
 
 
+def test_a_broken_configuration_costs_no_core(tmp_path: Path, crash_program: Path) -> None:
+    with node_guard(tmp_path, "pipe") as node, pod_cgroup() as prefix:
+        node.start()
+        node.run("arm")
+        node.stop()
+        good = node.config.read_text()
+        node.config.write_text("[guard\nnonsense")
+        crash([crash_program], prefix)
+        node.config.write_text(good)
+        assert wait_for("it is in the spool", lambda: sorted((node.spool / "ready").iterdir()))
+
+
+def test_a_log_that_cannot_be_written_costs_no_core(tmp_path: Path, crash_program: Path) -> None:
+    with node_guard(tmp_path, "pipe") as node, pod_cgroup() as prefix:
+        node.log.symlink_to("/dev/full")
+        node.start()
+        node.run("arm")
+        for _ in range(4):  # more than there are workers
+            crash([crash_program], prefix)
+        wait_for("all are there", lambda: len(node.delivered()) == 4)
+
+
+def test_a_disk_that_fills_up_keeps_what_fitted(tmp_path: Path, crash_program: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "spool", spool], check=True, timeout=30)
+    try:
+        with node_guard(tmp_path, "pipe") as node, pod_cgroup() as prefix:
+            node.start()
+            node.run("arm")
+            crash([crash_program, "--memory", "random:16"], prefix)
+            dump = node.wait_for_dump()
+            node.stop()
+    finally:
+        subprocess.run(["umount", spool], check=True, timeout=30)
+    truncated = record(dump).core.truncated
+    assert truncated is not None
+    assert "No space left" in truncated
+    assert len(core_of(dump)) >= 1 << 20
+
+
 def test_a_guard_of_the_socket_leaves_the_pipe_behind(tmp_path: Path, crash_program: Path) -> None:
     if not arming.has_sockets():
         pytest.skip("this kernel has no coredump sockets (Linux 6.17)")

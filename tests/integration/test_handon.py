@@ -124,3 +124,18 @@ def _readable(program: Path, directory: Path) -> Path:
     copy.write_bytes(program.read_bytes())
     copy.chmod(0o755)
     return copy
+
+
+def test_a_handler_that_crashes_is_not_started_for_itself(
+    node: NodeGuard, tmp_path: Path, crash_program: Path
+) -> None:
+    handler = tmp_path / "handler"
+    handler.write_text(f"#!/bin/sh\necho >> {tmp_path}/started\n{crash_program}\nexit 0\n")
+    handler.chmod(0o755)
+    PATTERN.write_text(f"|{handler}")
+    node.run("arm")
+    crash([crash_program], UNLIMITED)
+    wait_for("it is handed on", lambda: node.status()["guard"]["handed_on"] == 1)
+    crash([crash_program], UNLIMITED)
+    wait_for("the second too", lambda: node.status()["guard"]["handed_on"] == 2)
+    assert len((tmp_path / "started").read_text()) == 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from coredump_guard.record import Record
 from coredump_guard.spool import Spool
 from testbed.waiting import wait_for
 
-from .conftest import Spooled, fail_at
+from .conftest import IDENTITY, Spooled, fail_at
 
 NEWEST, OLDEST, MIDDLE = 1_800_000_000, 1_600_000_000, 1_700_000_000
 
@@ -106,6 +108,68 @@ def test_a_store_that_is_away_is_tried_until_it_is_back(
     said = capsys.readouterr().err
     assert said.count("the store takes no dumps; they wait in the spool") == 1
     assert said.count("the store takes dumps again") == 1
+
+
+def test_one_bad_path_holds_up_nothing_else(
+    config: Config,
+    spooled: Spooled,
+    spool: Spool,
+    order: list[str],
+    waits: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad = spooled(when=OLDEST, identity=replace(IDENTITY, namespace="bad")).id
+    good = [spooled(when=when).id for when in (MIDDLE, NEWEST)]
+    in_the_way = Path(config.store, "bad")
+    in_the_way.write_text("")
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("the bad one's fourth attempt", lambda: order.count(bad) == 4)
+        assert order[:4] == [bad, *good, bad]
+        assert (deliverer.progress.delivered, spool.pending()) == (2, [bad])
+        assert deliverer.progress.error == f"{in_the_way} is not a directory"
+        assert deliverer.progress.failing_since > 0
+        in_the_way.unlink()
+        wait_for("its delivery", lambda: deliverer.progress.delivered == 3)
+    assert (deliverer.progress.error, deliverer.progress.failing_since) == ("", 0.0)
+    said = capsys.readouterr().err
+    assert said.count("the store takes no dumps; they wait in the spool") == 1
+    assert said.count("the store takes dumps again") == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+def test_a_store_that_fails_as_a_whole_is_not_asked_for_every_dump(
+    config: Config, spooled: Spooled, order: list[str], monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    first, second = spooled(when=OLDEST).id, spooled(when=NEWEST).id
+    deliverer = Deliverer(config)
+
+    def stop(_seconds: float) -> bool:
+        deliverer.stop()
+        return True
+
+    monkeypatch.setattr(deliverer._stop, "wait", stop)
+    fail_at(monkeypatch, "sendfile", 1, OSError(code, os.strerror(code)))
+    deliverer.run()
+    assert order == [first]
+    assert deliverer._spool.pending() == [first, second]
+
+
+def test_nothing_is_left_in_the_store_of_dumps_that_are_not_delivered(
+    config: Config, spooled: Spooled
+) -> None:
+    incoming = Path(config.store, store.INCOMING, config.node)
+    left = incoming / store.dump_id(OLDEST, "/bin/gone", 1, "boot", 1)
+    left.mkdir(parents=True)
+    (left / "core.gz").write_bytes(b"half")
+    broken = spooled(when=OLDEST).id
+    Path(config.spool, "ready", broken, store.CORE).write_bytes(b"rubbish")
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("setting aside", lambda: deliverer.progress.broken == 1)
+        deliverer.wake()
+        wait_for("tidying", lambda: os.listdir(incoming) == [])
+    assert os.listdir(f"{config.spool}/broken") == [broken]
 
 
 def test_waits_double_up_to_the_longest(

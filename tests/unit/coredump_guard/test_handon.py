@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,10 @@ from .conftest import wait_for_log
 
 CORE = b"\x7fELF" + bytes(5000)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to take another user's rights")
+
+
+def handed(arrival: Arrival, held: Process, original: str, seconds: float = 30) -> str:
+    return hand_on(arrival, held, original, time.monotonic() + seconds)
 
 
 @contextmanager
@@ -159,7 +164,7 @@ def program(tmp_path: Path, text: str) -> str:
 def test_a_previous_program_gets_the_core_and_its_own_arguments(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with crashed(tmp_path, comm="a b") as (arrival, held):
-        said = hand_on(arrival, held, program(tmp_path, REPORT) + f" {out} %P  %e %s -- %% %x")
+        said = handed(arrival, held, program(tmp_path, REPORT) + f" {out} %P  %e %s -- %% %x")
         text = wait_for("the program's report", lambda: out.read_text() if out.exists() else "")
         pid = str(arrival.crash.pid)
     assert said == f"to {sys.executable}"
@@ -172,7 +177,7 @@ def test_a_previous_program_gets_the_core_and_its_own_arguments(tmp_path: Path) 
 def test_cve_2025_12744_no_shell_reads_the_names(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with crashed(tmp_path, comm="$(touch x);`id`") as (arrival, held):
-        hand_on(arrival, held, program(tmp_path, REPORT) + f" {out} %e")
+        handed(arrival, held, program(tmp_path, REPORT) + f" {out} %e")
         text = wait_for("the program's report", lambda: out.read_text() if out.exists() else "")
     assert '["$(touch x);`id`"]' in text
     assert not (tmp_path / "x").exists()
@@ -180,7 +185,7 @@ def test_cve_2025_12744_no_shell_reads_the_names(tmp_path: Path) -> None:
 
 def test_a_program_that_fails_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with crashed(tmp_path) as (arrival, held):
-        hand_on(arrival, held, "|/bin/false")
+        handed(arrival, held, "|/bin/false")
         said = wait_for_log(capsys, "program failed")
     assert "program=/bin/false status=1" in said
 
@@ -198,7 +203,7 @@ def test_a_program_that_fails_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
 )
 def test_what_cannot_be_handed_on_says_why(tmp_path: Path, original: str, reason: str) -> None:
     with crashed(tmp_path) as (arrival, held), pytest.raises(CannotHandOn, match=reason):
-        hand_on(arrival, held, original)
+        handed(arrival, held, original)
 
 
 @pytest.fixture
@@ -209,7 +214,7 @@ def no_pid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_previous_file_lies_in_the_working_directory(tmp_path: Path, no_pid: None) -> None:
     with crashed(tmp_path) as (arrival, held):
-        assert hand_on(arrival, held, "core.%s") == "to the file 'core.11'"
+        assert handed(arrival, held, "core.%s") == "to the file 'core.11'"
     assert (tmp_path / "core.11").read_bytes() == CORE
     assert (tmp_path / "core.11").stat().st_mode & 0o777 == 0o600
 
@@ -220,40 +225,40 @@ def test_a_previous_file_lies_in_the_working_directory(tmp_path: Path, no_pid: N
 def test_core_uses_pid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, original: str, name: str) -> None:
     monkeypatch.setattr(handon, "_uses_pid", lambda: True)
     with crashed(tmp_path) as (arrival, held):
-        hand_on(arrival, held, original)
+        handed(arrival, held, original)
         assert os.listdir(tmp_path) == [name.replace("PID", str(arrival.crash.pid))]
 
 
 def test_a_core_before_is_replaced(tmp_path: Path, no_pid: None) -> None:
     (tmp_path / "core").write_bytes(b"x" * 100_000)
     with crashed(tmp_path) as (arrival, held):
-        hand_on(arrival, held, "core")
+        handed(arrival, held, "core")
     assert (tmp_path / "core").read_bytes() == CORE
 
 
 def test_an_absolute_file(tmp_path: Path, no_pid: None) -> None:
     with crashed(Path("/")) as (arrival, held):
-        hand_on(arrival, held, f"{tmp_path}/core.%e")
+        handed(arrival, held, f"{tmp_path}/core.%e")
     assert (tmp_path / "core.sleep").read_bytes() == CORE
 
 
 @pytest.mark.parametrize(("limit", "size"), [(4096, 4096), (UNLIMITED, len(CORE))])
 def test_rlimit_core_bounds_a_file(tmp_path: Path, no_pid: None, limit: int, size: int) -> None:
     with crashed(tmp_path, rlimit_core=limit) as (arrival, held):
-        hand_on(arrival, held, "core")
+        handed(arrival, held, "core")
     assert (tmp_path / "core").read_bytes() == CORE[:size]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4095])
 def test_rlimit_core_forbids_a_file(tmp_path: Path, no_pid: None, limit: int) -> None:
     with crashed(tmp_path, rlimit_core=limit) as (arrival, held):
-        assert "RLIMIT_CORE forbids" in hand_on(arrival, held, "core")
+        assert "RLIMIT_CORE forbids" in handed(arrival, held, "core")
     assert os.listdir(tmp_path) == []
 
 
 def test_cve_2013_1067_a_set_uid_process_gets_no_core_in_its_directory(tmp_path: Path, no_pid: None) -> None:
     with crashed(tmp_path, dumpable=2) as (arrival, held):
-        assert "names no absolute path" in hand_on(arrival, held, "core")
+        assert "names no absolute path" in handed(arrival, held, "core")
     assert os.listdir(tmp_path) == []
 
 
@@ -261,7 +266,7 @@ def test_cve_2013_1067_a_set_uid_process_gets_no_core_in_its_directory(tmp_path:
 def test_cve_2017_14177_the_core_of_a_set_uid_process_is_roots(tmp_path: Path, no_pid: None) -> None:
     tmp_path.chmod(0o777)
     with crashed(Path("/"), uid=4242, dumpable=2) as (arrival, held):
-        hand_on(arrival, held, f"{tmp_path}/core")
+        handed(arrival, held, f"{tmp_path}/core")
     status = (tmp_path / "core").stat()
     assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
 
@@ -274,7 +279,7 @@ def test_cve_2015_1324_a_users_file_does_not_receive_roots_core(tmp_path: Path, 
         crashed(Path("/"), dumpable=2) as (arrival, held),
         pytest.raises(CannotHandOn, match=r"of the process's own|not be made"),
     ):
-        hand_on(arrival, held, f"{tmp_path}/core")
+        handed(arrival, held, f"{tmp_path}/core")
     assert (tmp_path / "core").read_text() == "mine"
 
 
@@ -292,7 +297,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @needs_root
 def test_a_users_core_is_the_users(users: Path, no_pid: None) -> None:
     with crashed(users, uid=4242) as (arrival, held):
-        hand_on(arrival, held, "core")
+        handed(arrival, held, "core")
     status = (users / "core").stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (4242, 4242, 0o600)
     assert (os.stat("/proc/self").st_uid, os.geteuid()) == (0, 0)
@@ -328,7 +333,7 @@ def test_cve_2019_7307_what_lies_in_a_users_directory_is_not_followed(
     secret.write_text("root's secret")
     plant(users, secret)
     with crashed(users, uid=4242) as (arrival, held), pytest.raises(CannotHandOn, match="could not be made"):
-        hand_on(arrival, held, "core")
+        handed(arrival, held, "core")
     assert secret.read_text() == "root's secret"
     assert secret.stat().st_uid == 0
 
@@ -341,7 +346,7 @@ def test_a_link_among_the_directories_is_followed_with_the_users_rights_only(
     roots.mkdir(0o755)
     (users / "cores").symlink_to(roots)
     with crashed(users, uid=4242) as (arrival, held), pytest.raises(CannotHandOn, match="Permission denied"):
-        hand_on(arrival, held, "cores/core")
+        handed(arrival, held, "cores/core")
     assert os.listdir(roots) == []
 
 
@@ -356,7 +361,7 @@ def test_a_process_in_a_root_of_its_own_gets_no_file_in_ours(tmp_path: Path, no_
     with crashed(Path("/"), wrapper=("unshare", "-m", "sh", "-c", pivot, "sh")) as (arrival, held):
         assert held.link("root") == "/"
         with pytest.raises(CannotHandOn, match="a root directory of its own"):
-            hand_on(arrival, held, f"{tmp_path}/core")
+            handed(arrival, held, f"{tmp_path}/core")
     assert not (tmp_path / "core").exists()
 
 
@@ -366,5 +371,16 @@ def test_a_process_that_has_gone_meanwhile_is_not_lost(tmp_path: Path, no_pid: N
         os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT)
         for original in ("core", f"{tmp_path}/core"):
             with pytest.raises(CannotHandOn, match="could not be made"):
-                hand_on(arrival, held, original)
+                handed(arrival, held, original)
         assert os.read(arrival.core, 4) == b"\x7fELF"
+
+
+def test_a_writer_that_stands_still_is_given_up_at_the_deadline(tmp_path: Path) -> None:
+    with crashed(tmp_path) as (arrival, held):
+        os.close(arrival.core)
+        arrival.core, writer = os.pipe()
+        try:
+            os.write(writer, b"some of it")
+            assert "cut short: the deadline passed" in handed(arrival, held, "core", 0.2)
+        finally:
+            os.close(writer)
