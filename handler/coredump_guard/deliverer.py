@@ -22,7 +22,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
 IDLE_WAIT = 60.0
 """Seconds between looks at the spool when nothing was announced: a doorman alone announces nothing."""
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO, errno.ETIMEDOUT}
-"""Errors of the store as a whole. Any other may be of one path in it, and must not hold up what goes elsewhere."""
+"""Errors of the store as a whole; any other may be of one path in it and holds up only what goes there."""
 
 
 @dataclass
@@ -76,8 +76,9 @@ class Deliverer:
         """Deliver everything there is; False if some of it was refused and is to be tried again."""
         try:
             pending = self._spool.pending()
-            self._refused = {dump: text for dump, text in self._refused.items() if dump in set(pending)}
-            self._tidy(pending)
+            for gone in self._refused.keys() - set(pending):
+                del self._refused[gone]
+            self._tidy()
             for dump_id in pending:
                 if self._stop.is_set():
                     return True
@@ -88,13 +89,16 @@ class Deliverer:
             return False
         finally:
             self.progress.current = ""
-        return not self._refused
+        if self._refused:
+            return False
+        self.progress.error, self.progress.failing_since = "", 0.0
+        return True
 
-    def _tidy(self, pending: list[str]) -> None:
+    def _tidy(self) -> None:
         """Remove what interrupted and broken deliveries left in the store, as soon as that is possible."""
         if self._untidy:
             with contextlib.suppress(OSError):  # a store that is away; what is wrong with it, deliveries say
-                tidy(self._config, pending)
+                tidy(self._config, set(self._spool.pending()))
                 self._untidy = False
 
     def _attempt(self, dump_id: str) -> bool:
@@ -114,9 +118,10 @@ class Deliverer:
         except OSError:
             raise
         except Exception as error:  # BrokenDump, or a bug of ours: one dump never holds up the others
-            self._untidy = True
             aside = self._spool.set_aside(dump_id)
             self._refused.pop(dump_id, None)
+            self._untidy = True
+            self._tidy()
             progress.broken += 1
             reason = error if isinstance(error, BrokenDump) else repr(error)
             log.error(
