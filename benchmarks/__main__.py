@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import capture, download, health, identify, report, storm
@@ -37,9 +38,10 @@ def main() -> None:
         if name not in MEASURES:
             parser.error(f"measure {name!r} is not one of {', '.join(MEASURES)}")
     rows: list[report.Row] = []
+    begun = datetime.now(UTC)
     for run in dict.fromkeys(MEASURES[name] for name in names):
         rows += [row for row in _run(run) if row.measure in names]
-        report.write(RESULT, rows)
+        report.write(RESULT, rows, begun)
     print(report.table(rows))
 
 

@@ -9,6 +9,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -117,11 +118,16 @@ def summary(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
     return {name: _summed(group) for name, group in measures.items()}
 
 
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """Write the summary of rows to path, keeping the measures that are there and were not run this time."""
+def write(path: Path, rows: Iterable[Row], measured: datetime) -> None:
+    """Write the summary of rows to path, keeping the measures that are there and were not run this time.
+
+    Each measure says when it was run, since those of one file may be of different runs.
+    """
     known = json.loads(path.read_text()) if path.exists() else {}
+    time = measured.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    new = {name: {"measured": time, **found} for name, found in summary(rows).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**known, **summary(rows)}, indent=1) + "\n")
+    path.write_text(json.dumps({**known, **new}, indent=1) + "\n")
 
 
 def _summed(rows: list[Row]) -> dict[str, object]:
