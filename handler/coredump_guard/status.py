@@ -43,43 +43,50 @@ def report(guard: Guard) -> str:
 
 def gather(config: Config) -> dict[str, Any]:
     """Return the whole status; what cannot be learned is None, and "unknown" says why."""
-    now, unknown = arming.current(), dict[str, str]()
-    before = guard = None
-    pending: list[str] | None = None
-    usage = None
+    core_pattern = arming.current().core_pattern
+    unknown: dict[str, str] = {}
+    return {
+        "node": config.node,
+        "armed": pattern.is_ours(core_pattern),
+        "door": _door(config, core_pattern),
+        "core_pattern": core_pattern,
+        "original": _original(config, unknown),
+        "guard": _ask(config, unknown),
+        "spool": {"path": config.spool, **_waiting(config, unknown)},
+        "store": config.store,
+        "unknown": unknown,
+    }
+
+
+def _original(config: Config, unknown: dict[str, str]) -> str | None:
     try:
         before = arming.original(config)
     except (arming.ArmingError, OSError) as error:
         unknown["original"] = _reason(error)
+        return None
+    return before.core_pattern if before else None
+
+
+def _ask(config: Config, unknown: dict[str, str]) -> Any:
     try:
-        guard = json.loads(pipedoor.ask_status(config.guard_socket))
+        return json.loads(pipedoor.ask_status(config.guard_socket))
     except PermissionError as error:
         unknown["guard"] = _reason(error)
     except (OSError, ValueError):
-        pass
+        pass  # none is running
+    return None
+
+
+def _waiting(config: Config, unknown: dict[str, str]) -> dict[str, Any]:
     spool = Spool(config.spool)
     try:
-        pending, usage = spool.pending(), spool.usage()
-    except FileNotFoundError:
-        pending, usage = [], 0
+        pending = spool.pending()
+        return {"dumps": len(pending), "bytes": spool.usage(), "oldest": min(pending, default=None)}
+    except FileNotFoundError:  # no guard has run yet
+        return {"dumps": 0, "bytes": 0, "oldest": None}
     except OSError as error:
         unknown["spool"] = _reason(error)
-    return {
-        "node": config.node,
-        "armed": pattern.is_ours(now.core_pattern),
-        "door": _door(config, now.core_pattern),
-        "core_pattern": now.core_pattern,
-        "original": before.core_pattern if before else None,
-        "guard": guard,
-        "spool": {
-            "path": config.spool,
-            "dumps": None if pending is None else len(pending),
-            "bytes": usage,
-            "oldest": min(pending or [], default=None),
-        },
-        "store": config.store,
-        "unknown": unknown,
-    }
+        return {"dumps": None, "bytes": None, "oldest": None}
 
 
 def _reason(error: Exception) -> str:
@@ -95,7 +102,7 @@ def _door(config: Config, core_pattern: str) -> str:
 
 def render(status: dict[str, Any]) -> str:
     """Return the status for a person."""
-    guard, unknown = status["guard"], status["unknown"]
+    guard, spool, unknown = status["guard"], status["spool"], status["unknown"]
     armed = (
         f"yes, {status['door']} door"
         if status["armed"]
@@ -104,7 +111,7 @@ def render(status: dict[str, Any]) -> str:
     lines = [
         ("node", status["node"]),
         ("armed", armed),
-        ("before us", _unless_unknown(unknown, "original", status["original"] or "not remembered")),
+        ("before us", _before(status)),
     ]
     if "guard" in unknown:
         lines.append(("guard", f"cannot be asked; {unknown['guard']}"))
@@ -114,9 +121,18 @@ def render(status: dict[str, Any]) -> str:
         lines.append(("guard", f"running as {guard['pid']} since {guard['since']}"))
         lines.append(("crashes", _crashes(guard)))
         lines.append(("last", guard["last"] or "none yet"))
-    lines.append(("spool", _spool(status["spool"], unknown)))
+    if "spool" in unknown:
+        lines.append(("spool", f"{spool['path']} cannot be read; {unknown['spool']}"))
+    else:
+        lines.append(("spool", f"{spool['dumps']} dumps, {size(spool['bytes'])} in {spool['path']}"))
     lines.append(("store", status["store"] + ("" if "guard" in unknown else f": {_deliveries(guard)}")))
     return "".join(f"{name:>10}  {text}\n" for name, text in lines)
+
+
+def _before(status: dict[str, Any]) -> str:
+    if "original" in status["unknown"]:
+        return f"unknown; {status['unknown']['original']}"
+    return status["original"] or "not remembered"
 
 
 def _without_guard(status: dict[str, Any]) -> str:

@@ -138,3 +138,16 @@ def test_status_says_when_nothing_is_at_work(node: NodeGuard) -> None:
     assert told.returncode == 3
     assert "NO: crashes do not reach us" in told.stdout
     assert "NOT RUNNING" in told.stdout
+
+
+def test_status_of_somebody_who_is_not_root_claims_nothing_that_it_cannot_know(node: NodeGuard) -> None:
+    node.start()
+    node.run("arm")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    command = [*nobody, *COMMAND, "--config", str(node.config), "status"]
+    for directory in (node.directory, *node.directory.parents[:2]):  # pytest makes them root's own
+        directory.chmod(0o755)
+    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert "guard  cannot be asked; it takes root" in told.stdout, told.stderr
+    assert f"spool  {node.spool} cannot be read; it takes root" in told.stdout
+    assert "before us  unknown; it takes root" in told.stdout

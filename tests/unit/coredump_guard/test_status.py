@@ -35,6 +35,7 @@ STATUS: dict[str, Any] = {
     "guard": GUARD,
     "spool": {"path": "/spool", "dumps": 1, "bytes": 2048, "oldest": "x"},
     "store": "/store",
+    "unknown": {},
 }
 
 
@@ -68,6 +69,9 @@ SOCKET = "@@/run/coredump-guard/kernel.sock"
         ({}, {"armed": False}, "armed  NO: crashes do not reach us; coredump-guard arm"),
         ({}, {"door": "socket"}, "armed  yes, socket door"),
         ({}, {"original": None}, "before us  not remembered"),
+        ({}, {"unknown": {"original": "it takes root"}}, "before us  unknown; it takes root"),
+        ({}, {"unknown": {"guard": "it takes root"}}, "guard  cannot be asked; it takes root\n"),
+        ({}, {"unknown": {"spool": "it takes root"}}, "spool  /spool cannot be read; it takes root\n"),
         ({"waiting": 3}, {}, "5 captured, 2 handed on, 0 missed, 3 waiting"),
         ({"last": ""}, {}, "last  none yet"),
         ({"broken": 2}, {}, "4 delivered, 2 broken and set aside"),
@@ -138,6 +142,34 @@ def test_what_the_disk_and_the_kernel_say(
     assert (found["spool"]["dumps"], found["spool"]["oldest"]) == (2, oldest)
     assert found["spool"]["bytes"] == spool.usage() > 0
     assert json.loads(json.dumps(found)) == found
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_what_only_root_may_know_is_unknown(
+    config: Config, kernel: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipedoor, "ask_status", refuse)
+    monkeypatch.setattr(Spool, "pending", refuse)
+    monkeypatch.setattr(arming, "original", refuse)
+    kernel(SOCKET)
+    found = status.gather(config)
+    assert (found["armed"], found["door"], found["guard"], found["original"]) == (True, "socket", None, None)
+    assert found["spool"] == {"path": config.spool, "dumps": None, "bytes": None, "oldest": None}
+    assert found["unknown"] == dict.fromkeys(("original", "guard", "spool"), "it takes root")
+    text = status.render(found)
+    assert "NOT RUNNING" not in text
+    assert "0 dumps" not in text
+
+
+def test_a_damaged_memory_does_not_hide_the_rest(config: Config, kernel: Callable[[str], None]) -> None:
+    os.makedirs(config.state)
+    Path(config.state, "original.json").write_text("{")
+    found = status.gather(config)
+    assert (found["original"], found["spool"]["dumps"]) == (None, 0)
+    assert "mend or remove it" in status.render(found)
 
 
 @roots_socket
