@@ -176,16 +176,12 @@ class Pod:
         for container in self._containers:
             # runc takes a container whose first thread has ended for stopped, and refuses to kill the others.
             cgroups.kill(container.cgroup)
-        wait_for(f"sandbox {self.id} stops", self._stopped)
-        self._client.call("RemovePodSandbox", pod_sandbox_id=self.id)
-
-    def _stopped(self) -> bool:
         try:
             self._client.call("StopPodSandbox", pod_sandbox_id=self.id)
         except CallError:
-            # The shim may end between containerd's question and its answer ("ttrpc: closed"): ask again.
-            return False
-        return True
+            # The shim may end between containerd's question and its answer ("ttrpc: closed"): ask again, once.
+            self._client.call("StopPodSandbox", pod_sandbox_id=self.id)
+        self._client.call("RemovePodSandbox", pod_sandbox_id=self.id)
 
     def _container_config(
         self, name: str, image: str, args: Sequence[str], env: Mapping[str, str], restart: int
