@@ -179,7 +179,7 @@ class Pod:
         try:
             self._client.call("StopPodSandbox", pod_sandbox_id=self.id)
         except CallError:
-            # The shim may end between containerd's question and its answer ("ttrpc: closed"): ask again, once.
+            # The shim may end between containerd's question and its answer ("ttrpc: closed"): ask once more.
             self._client.call("StopPodSandbox", pod_sandbox_id=self.id)
         self._client.call("RemovePodSandbox", pod_sandbox_id=self.id)
 

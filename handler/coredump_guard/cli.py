@@ -44,7 +44,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(settings: config.Config, _: argparse.Namespace) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (handon.NEVER_DUMPED, handon.NEVER_DUMPED))
     os.umask(0o027)  # what the group may read does not depend on who started us
-    config.keep(settings)
     service.Guard(settings).run()
     return 0
 
@@ -57,7 +56,10 @@ def _arm(settings: config.Config, _: argparse.Namespace) -> int:
 
 
 def _disarm(settings: config.Config, _: argparse.Namespace) -> int:
-    print(f"core_pattern is now {arming.disarm(settings).core_pattern}")
+    before = arming.current().core_pattern
+    now = arming.disarm(settings).core_pattern
+    kept = "was not ours and is left as it is" if now == before else "is back to what it was"
+    print(f"core_pattern {kept}: {now}")
     return 0
 
 
@@ -67,4 +69,5 @@ def _status(settings: config.Config, options: argparse.Namespace) -> int:
         json.dumps(found, indent=1) if options.json else status.render(found),
         end="\n" if options.json else "",
     )
-    return 0 if found["armed"] and found["guard"] else 3
+    at_work = found["armed"] and found["guard"] and not found["guard"]["store_error"]
+    return 0 if at_work else 3

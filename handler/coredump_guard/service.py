@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-from coredump_guard import arming, engine, log, pipedoor, socketdoor, status
+from coredump_guard import arming, config, engine, log, pipedoor, socketdoor, status
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.deliverer import Deliverer
@@ -101,6 +101,7 @@ class Guard:
     def _prepare(self) -> None:
         os.makedirs(self.config.runtime, 0o755, exist_ok=True)
         self._lock = _claim(f"{self.config.runtime}/guard.lock")  # until the process ends
+        config.keep(self.config)
         spool = Spool(self.config.spool)
         spool.prepare()
         for dump_id in spool.abandoned():

@@ -151,7 +151,10 @@ class Spool:
 
     def set_aside(self, dump_id: str) -> str:
         """Move a dump that cannot be delivered out of the way and return where it lies now."""
-        aside = f"{self._broken}/{dump_id}"
+        # Numbered: the same dump may have been set aside, mended and put back by a person before.
+        taken = os.listdir(self._broken)
+        names = (dump_id, *(f"{dump_id}.{number}" for number in range(len(taken))))
+        aside = f"{self._broken}/{next(name for name in names if name not in taken)}"
         os.rename(self.path(dump_id), aside)
         return aside
 

@@ -44,7 +44,13 @@ def test_status_for_machines(conf: str, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize(
     ("armed", "guard", "code"),
-    [(True, {"pid": 1}, 0), (True, None, 3), (False, {"pid": 1}, 3), (False, None, 3)],
+    [
+        (True, {"store_error": ""}, 0),
+        (True, {"store_error": "Input/output error"}, 3),
+        (True, None, 3),
+        (False, {"store_error": ""}, 3),
+        (False, None, 3),
+    ],
 )
 def test_status_tells_by_its_exit_whether_crashes_are_captured(
     conf: str, monkeypatch: pytest.MonkeyPatch, armed: bool, guard: object, code: int
@@ -110,7 +116,20 @@ def test_arming_says_what_is_in_force(
 ) -> None:
     monkeypatch.setattr(arming, command, lambda _: Settings("|/x %P", "0"))
     assert main(["--config", conf, command]) == 0
-    assert capsys.readouterr() == ("core_pattern is now |/x %P\n", "")
+    out, err = capsys.readouterr()
+    assert out.startswith("core_pattern is ")
+    assert out.endswith("|/x %P\n")
+    assert err == ""
+
+
+def test_disarming_what_is_not_ours_says_so(
+    conf: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arming, "current", lambda: Settings("theirs", "0"))
+    monkeypatch.setattr(arming, "disarm", lambda _: Settings("theirs", "0"))
+    assert main(["--config", conf, "disarm"]) == 0
+    assert capsys.readouterr().out == "core_pattern was not ours and is left as it is: theirs
+"
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["status", "--yaml"], ["--config"]])
