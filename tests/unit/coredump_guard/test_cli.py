@@ -128,8 +128,7 @@ def test_disarming_what_is_not_ours_says_so(
     monkeypatch.setattr(arming, "current", lambda: Settings("theirs", "0"))
     monkeypatch.setattr(arming, "disarm", lambda _: Settings("theirs", "0"))
     assert main(["--config", conf, "disarm"]) == 0
-    assert capsys.readouterr().out == "core_pattern was not ours and is left as it is: theirs
-"
+    assert capsys.readouterr().out == "core_pattern was not ours and is left as it is: theirs\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["status", "--yaml"], ["--config"]])
