@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from testbed.ending import end
 from testbed.waiting import wait_for
 
 STOP = 15
@@ -31,12 +33,8 @@ def service(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            end(process, STOP)
 
 
 def wait_for_service(process: subprocess.Popen[bytes], what: str, done: Callable[[], bool]) -> None:

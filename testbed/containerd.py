@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testbed import images, pods, programs
+from testbed.ending import end
 from testbed.waiting import wait_for
 
 PREFIX = "coredump-guard-pods-"
@@ -118,12 +119,8 @@ class Containerd:
     def stop(self) -> None:
         """End the daemon; its pods run on, as they do on a node."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                end(self._process, 15)
             self._process = None
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ def hand_on(arrival: Arrival, held: Process, original: str, deadline: float) -> 
         raise CannotHandOn("the previous core_pattern is a socket, which only the kernel can serve")
     values = specifiers(arrival, held)
     if original.startswith("|"):
-        if core_limit(arrival, held) == NEVER_DUMPED:
+        if int(values["c"]) == NEVER_DUMPED:
             raise CannotHandOn("it is the previous core_pattern's program itself")
         command = [expand(word, values) for word in original[1:].split()]
         if not command:
@@ -129,7 +129,7 @@ def _write_file(
     original: str, arrival: Arrival, held: Process, values: dict[str, str], deadline: float
 ) -> str:
     """Write the file that the kernel would have written, in a thread that has the dead process's rights."""
-    limit = core_limit(arrival, held)
+    limit = int(values["c"])
     name = expand(original or "core", values)
     if "%p" not in original and _uses_pid():
         name += f".{values['p']}"

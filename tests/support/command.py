@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.ending import end
 from testbed.waiting import wait_for
 
 DEADLINE = 30
@@ -28,13 +29,7 @@ def serve(store: Path, log: Path, *options: str) -> Iterator[str]:
     try:
         yield wait_for("the shim serves", lambda: _url(process, log), DEADLINE)
     finally:
-        process.terminate()
-        try:
-            process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        end(process, DEADLINE)
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str | None:

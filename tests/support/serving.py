@@ -23,6 +23,7 @@ from pathlib import Path
 
 from coredump_shim import config, serving
 from coredump_shim.app import create_app
+from testbed.ending import end
 
 DEADLINE = 30.0
 ENDPOINTS = "/apis/coredump.fujitsu.com/v1alpha1/namespaces/demo/coredumpendpoints"
@@ -87,13 +88,7 @@ def shim(store: Path, log: Path, *, stall_seconds: float = 60) -> Iterator[Shim]
         _wait_until_healthy(running)
         yield running
     finally:
-        process.terminate()
-        try:
-            process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        end(process, DEADLINE)
 
 
 def _wait_until_healthy(running: Shim) -> None:
