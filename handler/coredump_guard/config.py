@@ -8,6 +8,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -18,7 +19,12 @@ from coredump_guard import pattern, store
 
 DEFAULT_PATH = "/etc/coredump-guard/guard.conf"
 _LAST_GOOD = "settings.json"
+_GLOB = re.compile(r"[-a-z0-9*?!\[\]]+\Z")
+_SIZE = re.compile(r"(\d{1,15})([KMGT])?i?B?\Z", re.ASCII)
 MODES = ("auto", "pipe", "socket")
+HOST_CRASHES = ("chain", "keep", "drop")
+UNLIMITED = sys.maxsize
+"""What a size is that sets no bound."""
 
 
 class ConfigError(ValueError):
@@ -39,8 +45,23 @@ class Config:
     state: str
     runtime: str
     interpreter: str
+    host_crashes: str
+    setuid: bool
+    spool_size: int
+    spool_free: int
+    spool_share: int
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+    largest_core: int
+    loop_newest: int
+    loop_window: float
+    environ: bool
+    log_size: int
+    executables: bool
+    largest_executable: int
     store: str
     group: int
+    quota: int
 
     @property
     def doorman(self) -> str:
@@ -70,10 +91,35 @@ def _runtime(text: str) -> str:
     return _path(text)
 
 
-def _mode(text: str) -> str:
-    if text not in MODES:
-        raise ValueError(f"must be one of {', '.join(MODES)}")
-    return text
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    return _one_of("yes", "no")(text) == "yes"
+
+
+def _globs(text: str) -> tuple[str, ...]:
+    """Read patterns of namespaces' names; the characters are those of the names, and fnmatch(3)'s."""
+    globs = tuple(text.replace(",", " ").split())
+    for glob in globs:
+        if not _GLOB.match(glob):
+            raise ValueError(f"{glob} can be no namespace's name: a-z, 0-9, '-', and the wildcards * ? [ ]")
+    return globs
+
+
+def _size(text: str) -> int:
+    if text == "unlimited":
+        return UNLIMITED
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError("must be a size such as 500M, 10G, 0 or unlimited")
+    return int(match[1]) << 10 * " KMGT".index(match[2] or " ")
 
 
 def _node(text: str) -> str:
@@ -108,7 +154,7 @@ SETTINGS: dict[tuple[str, str], tuple[str | None, Callable[[str], Any]]] = {
     # This node's name in records and in the store; the inventory's name of the host.
     ("guard", "node"): (socket.gethostname(), _node),
     # The door: pipe works everywhere, socket needs Linux 6.17, auto takes the socket where it is.
-    ("guard", "mode"): ("auto", _mode),
+    ("guard", "mode"): ("auto", _one_of(*MODES)),
     # Captures at once. More than four only make each of them slower.
     ("guard", "workers"): ("2", _between(1, 16)),
     # Seconds that one capture may take; what is there then is kept and marked as truncated.
@@ -119,14 +165,48 @@ SETTINGS: dict[tuple[str, str], tuple[str | None, Callable[[str], Any]]] = {
     ("guard", "runtime"): ("/run/coredump-guard", _runtime),
     # The Python that the kernel starts for the doorman.
     ("guard", "interpreter"): (os.path.realpath(sys.executable), _path),
+    # What the spool may take of the disk, and what must stay free there: a core that does not fit is refused.
+    ("spool", "size"): ("20G", _size),
+    ("spool", "keep_free"): ("2G", _size),
+    # Per cent of the spool that one namespace may fill while the store is away.
+    ("spool", "share"): ("50", _between(1, 100)),
+    # Crashes of the node's own processes: chain to what was there before us, keep, or drop.
+    ("policy", "host_crashes"): ("chain", _one_of(*HOST_CRASHES)),
+    # Whether processes that changed their ids are dumped too (fs.suid_dumpable = 2), for root's eyes.
+    ("policy", "setuid"): ("yes", _switch),
+    # Namespaces whose cores are kept; a pod elsewhere may ask for it with COREDUMP_CAPTURE=always.
+    ("policy", "allow"): ("*", _globs),
+    # Namespaces whose cores are never kept, whatever else says so.
+    ("policy", "deny"): ("", _globs),
+    # Largest core that is kept, uncompressed; 0 keeps records only.
+    ("policy", "largest_core"): ("unlimited", _size),
+    # A crash loop keeps its first core and the newest so many, one in loop_window / loop_newest seconds.
+    ("policy", "loop_newest"): ("3", _between(0, 1000)),
+    # Seconds without a crash after which a container's crash loop is over.
+    ("policy", "loop_window"): ("3600", _between(1, 604800)),
+    # Whether the environment is copied, which often holds passwords.
+    ("metadata", "environ"): ("no", _switch),
+    # How much of the end of the container's log is copied; 0 copies none.
+    ("metadata", "log"): ("64K", _size),
+    # Whether executables and libraries are stored, once for each build-id, and how large each may be.
+    ("metadata", "executables"): ("yes", _switch),
+    ("metadata", "largest_executable"): ("512M", _size),
     # The shared directory where dumps are delivered to.
     ("store", "path"): (None, _path),
     # Group that may read dumps in the store, for a shim that is not root.
     ("store", "group"): ("", _group),
+    # What the dumps of one namespace may take of the store.
+    ("store", "quota"): ("unlimited", _size),
 }
 """Section and key to default (None: must be given) and parser."""
 
-_FIELDS = {("store", "path"): "store"}
+_FIELDS = {
+    ("store", "path"): "store",
+    ("spool", "size"): "spool_size",
+    ("spool", "keep_free"): "spool_free",
+    ("spool", "share"): "spool_share",
+    ("metadata", "log"): "log_size",
+}
 
 
 def load(path: str = DEFAULT_PATH) -> Config:
@@ -163,7 +243,9 @@ def keep(config: Config) -> None:
 def last_good(runtime: str) -> Config:
     """Return what `keep` remembered; raises OSError if it remembered nothing."""
     with open(f"{runtime}/{_LAST_GOOD}", encoding="utf-8") as file:
-        return Config(**json.load(file))
+        values: dict[str, Any] = json.load(file)
+    values.update({key: tuple(values[key]) for key in ("allow", "deny")})
+    return Config(**values)
 
 
 def _read(file: str) -> dict[tuple[str, str], tuple[str, str]]:

@@ -44,7 +44,7 @@ def deliver(spool: Spool, dump_id: str, config: Config) -> Record:
         record = _compress(source, record)
     elif store.CORE not in files:
         raise BrokenDump("its core is missing in the spool")
-    place = store.directory(record.identity)
+    place = store.directory(record.identity, record.node)
     if not os.path.isdir(config.store):
         raise FileNotFoundError(2, f"{config.store} is not there: is it mounted?")
     _make(config.store, place, config.group)

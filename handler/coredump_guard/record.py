@@ -38,6 +38,10 @@ class Identity:
     """Restart count of the container, the N of /var/log/pods/…/N.log."""
     nested: bool = False
     """It ran in a cgroup below its container's: docker in docker, systemd in a pod."""
+    capture: str = ""
+    """What the pod's spec says in COREDUMP_CAPTURE: never, always, or nothing."""
+    host: bool = False
+    """It was no pod's process but the node's own."""
 
     @property
     def complete(self) -> bool:
@@ -59,6 +63,26 @@ class Process:
     executable: str = ""
     cmdline: list[str] = field(default_factory=list)
     threads: int = 0
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A thread that was there when the process died."""
+
+    tid: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Module:
+    """An ELF file that was mapped: the executable first, then the libraries."""
+
+    path: str
+    """As the container saw it."""
+    build_id: str
+    """Hexadecimal, from the note that the linker wrote (ld(1), --build-id); empty if it has none."""
+    start: str
+    """Lowest address at which it was mapped, in hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +134,14 @@ class Record:
     signal: Signal
     core: Core
     capture: Capture
+    refused: str | None = None
+    """Why the core was not kept; then there is no core.gz and core.bytes is 0."""
+    crashes: int = 1
+    """How many crashes this record stands for: more than one in a crash loop's tally, which has no core."""
+    until: str | None = None
+    """The last of those crashes, RFC 3339 in UTC."""
+    threads: list[Thread] = field(default_factory=list)
+    modules: list[Module] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     """The names of the small files beside core.gz and info.json."""
     delivered: str | None = None
@@ -135,7 +167,7 @@ class Record:
         return _load(cls, data, "info.json")
 
 
-_NESTED = {kind.__name__: kind for kind in (Identity, Process, Signal, Core, Capture)}
+_NESTED = {kind.__name__: kind for kind in (Identity, Process, Thread, Module, Signal, Core, Capture)}
 
 
 def _load(kind: type[T], data: object, where: str) -> T:
@@ -156,9 +188,9 @@ def _value(kind: str, value: object, where: str) -> object:
         return _load(_NESTED[kind], value, where)
     if kind.endswith(" | None"):
         return None if value is None else _value(kind[: -len(" | None")], value, where)
-    if kind == "list[str]":
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return value
+    if kind.startswith("list["):
+        if isinstance(value, list):
+            return [_value(kind[5:-1], item, f"{where}[{index}]") for index, item in enumerate(value)]
     elif kind == "float":
         # Compared, not converted: JSON's numbers may be longer than any float, and Python's json knows NaN.
         if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:

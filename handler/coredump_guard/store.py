@@ -2,6 +2,7 @@
 
 <root>/<namespace>/<pod uid>/<container>/<dump id>/     a dump of a pod's process
 <root>/_unidentified/<container id>/<dump id>/          a container that could not be named
+<root>/_host/<node>/<dump id>/                          a process of the node itself
 <root>/.incoming/<node>/<dump id>/                      being delivered, never shown
 <root>/.inbox/<dump id>                                 announces a dump; its text: the path below root
 """
@@ -17,6 +18,7 @@ from coredump_guard.record import Identity
 INCOMING = ".incoming"
 INBOX = ".inbox"
 UNIDENTIFIED = "_unidentified"
+HOST = "_host"
 
 CORE = "core.gz"
 RAW_CORE = "core"
@@ -65,8 +67,8 @@ def dump_id(crash_time: float, executable: str, pid: int, boot_id: str, start_ti
     return f"{when}-{name}-{pid}-{unique}"
 
 
-def directory(identity: Identity) -> str:
-    """Return where dumps of this identity lie, below the root.
+def directory(identity: Identity, node: str) -> str:
+    """Return where dumps of this identity lie, below the root; node is the name of the node they are of.
 
     What the identity says is checked here once more, since it becomes a path: whoever is not named by
     Kubernetes' own rules is filed as unidentified.
@@ -76,5 +78,7 @@ def directory(identity: Identity) -> str:
     )
     if identity.complete and named:
         return f"{identity.namespace}/{identity.poduid}/{identity.container}"
+    if identity.host:
+        return f"{HOST}/{node if is_pod(node.lower()) else 'unknown'}"
     container_id = identity.container_id or identity.poduid
     return f"{UNIDENTIFIED}/{container_id if is_poduid(container_id) else 'unknown'}"

@@ -39,7 +39,7 @@ def write_dump(
     when = when or datetime.datetime.now(datetime.UTC)
     identity = Identity(namespace, pod, poduid, container, "c" * 64, "registry.example/app:1", 0)
     dump_id = store.dump_id(when.timestamp(), executable, pid, BOOT_ID, next(_start_times))
-    path = store_root / store.directory(identity) / dump_id
+    path = store_root / store.directory(identity, "node-1") / dump_id
     path.mkdir(parents=True)
     stored = b"" if core is None else _stored(core)
     if core is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import json
 import os
@@ -33,9 +34,26 @@ class NodeGuard:
         self.environment = dict(os.environ)
         self.process: subprocess.Popen[bytes] | None = None
         self.store.mkdir(exist_ok=True)
-        given = {"node": "node-1", "mode": mode, "spool": self.spool, "state": directory / "state"}
-        lines = [f"{key} = {value}" for key, value in {**given, "runtime": runtime, **settings}.items()]
-        self.config.write_text("\n".join(["[guard]", *lines, "[store]", f"path = {self.store}", ""]))
+        self.configure(
+            guard__node="node-1",
+            guard__mode=mode,
+            guard__spool=self.spool,
+            guard__state=directory / "state",
+            guard__runtime=runtime,
+            spool__keep_free=0,
+            store__path=self.store,
+        )
+        self.configure(**settings)
+
+    def configure(self, **settings: object) -> None:
+        """Set settings in its file, named section__key, or key alone for those of [guard]."""
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read(self.config)
+        for name, value in settings.items():
+            section, _, key = name.rpartition("__")
+            parser.read_dict({section or "guard": {key: str(value)}})
+        with self.config.open("w") as file:
+            parser.write(file)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of the guard's commands to its end."""

@@ -17,6 +17,8 @@ KINDS = [
     record.Record,
     record.Identity,
     record.Process,
+    record.Thread,
+    record.Module,
     record.Signal,
     record.Core,
     record.Capture,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import socket
 import threading
@@ -16,7 +17,7 @@ import pytest
 
 from coredump_guard import arming, pipedoor, store
 from coredump_guard.arrival import Arrival
-from coredump_guard.config import Config
+from coredump_guard.config import Config, load
 from coredump_guard.drain import drain
 from coredump_guard.record import Capture, Core, Identity, Process, Record, Signal
 from coredump_guard.spool import Spool
@@ -63,19 +64,24 @@ def fail_at(
 def config(tmp_path: Path) -> Config:
     """Return a configuration whose directories lie below tmp_path, the store among them."""
     (tmp_path / "store").mkdir()
-    return Config(
-        path=str(tmp_path / "guard.conf"),
-        node="node-1",
-        mode="pipe",
-        workers=2,
-        deadline=60,
-        spool=str(tmp_path / "spool"),
-        state=str(tmp_path / "state"),
-        runtime=str(tmp_path / "coredump-guard"),
-        interpreter="/usr/bin/python3",
-        store=str(tmp_path / "store"),
-        group=-1,
-    )
+    settings: dict[str, dict[str, object]] = {
+        "guard": {
+            "node": "node-1",
+            "mode": "pipe",
+            "deadline": 60,
+            "spool": tmp_path / "spool",
+            "state": tmp_path / "state",
+            "runtime": tmp_path / "coredump-guard",
+            "interpreter": "/usr/bin/python3",
+        },
+        "spool": {"keep_free": 0},
+        "store": {"path": tmp_path / "store"},
+    }
+    parser = configparser.ConfigParser()
+    parser.read_dict(settings)
+    with (tmp_path / "guard.conf").open("w") as file:
+        parser.write(file)
+    return load(str(tmp_path / "guard.conf"))
 
 
 @pytest.fixture
@@ -88,11 +94,7 @@ def spool(config: Config) -> Spool:
 
 @pytest.fixture
 def installed(config: Config, spool: Spool) -> Config:
-    """Return a configuration that is written down, and linked from the runtime directory by arming."""
-    Path(config.path).write_text(
-        f"[guard]\nnode = {config.node}\nspool = {config.spool}\nstate = {config.state}\n"
-        f"runtime = {config.runtime}\nmode = pipe\n[store]\npath = {config.store}\n"
-    )
+    """Return a configuration that is linked from the runtime directory by arming."""
     arming._link_runtime(config)
     return config
 

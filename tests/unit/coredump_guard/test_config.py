@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coredump_guard import config as module
-from coredump_guard.config import Config, ConfigError, load
+from coredump_guard.config import UNLIMITED, Config, ConfigError, load
 
 Write = Callable[..., str]
 
@@ -46,8 +46,23 @@ def test_everything_but_the_store_has_a_default(write: Write) -> None:
         state="/var/lib/coredump-guard",
         runtime="/run/coredump-guard",
         interpreter=config.interpreter,
+        host_crashes="chain",
+        setuid=True,
+        spool_size=20 << 30,
+        spool_free=2 << 30,
+        spool_share=50,
+        allow=("*",),
+        deny=(),
+        largest_core=UNLIMITED,
+        loop_newest=3,
+        loop_window=3600,
+        environ=False,
+        log_size=64 << 10,
+        executables=True,
+        largest_executable=512 << 20,
         store="/srv/cores",
         group=-1,
+        quota=UNLIMITED,
     )
     assert os.path.isabs(config.interpreter)
     assert not os.path.islink(config.interpreter)

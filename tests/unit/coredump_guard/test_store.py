@@ -100,7 +100,7 @@ def test_cve_2021_3710_hostile_names_never_escape_the_store(identity: Identity) 
 
 
 def assert_below_root(identity: Identity) -> None:
-    path = store.directory(identity)
+    path = store.directory(identity, "node-1")
     assert os.path.normpath(f"/store/{path}") == f"/store/{path}"
     first, *rest = path.split("/")
     assert len(rest) in (1, 2)
@@ -110,7 +110,7 @@ def assert_below_root(identity: Identity) -> None:
 
 
 def test_directory_of_a_named_container() -> None:
-    assert store.directory(Identity("demo", "web", UID, "app")) == f"demo/{UID}/app"
+    assert store.directory(Identity("demo", "web", UID, "app"), "node-1") == f"demo/{UID}/app"
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,11 @@ def test_directory_of_a_named_container() -> None:
         (Identity("demo", "", UID, "app", "c" * 64), "_unidentified/" + "c" * 64),
         (Identity("Demo", "web", UID, "app", "c" * 64), "_unidentified/" + "c" * 64),
         (Identity("demo", "web", UID, "..", "../x"), "_unidentified/unknown"),
+        (Identity(host=True), "_host/node-1"),
     ],
 )
 def test_whoever_cannot_be_named_is_unidentified(identity: Identity, place: str) -> None:
-    assert store.directory(identity) == place
+    assert store.directory(identity, "node-1") == place
 
 
 @pytest.mark.parametrize("name", ["a", "0", "kube-system", "a-0", "x" * 63])
