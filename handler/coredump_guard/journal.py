@@ -27,7 +27,10 @@ _TEXT = 512
 
 @dataclass(frozen=True)
 class Entry:
-    """One line; `event` is captured, refused, handed on, missed, or a dump's delivered, set aside, evicted."""
+    """One line.
+
+    event, of a crash: captured, refused, handed on, missed; of a dump: delivered, set aside, evicted.
+    """
 
     time: str
     """RFC 3339 in UTC."""
@@ -71,12 +74,14 @@ def _given(entry: Entry) -> list[tuple[str, object]]:
     return [(key, value) for key, value in dataclasses.asdict(entry).items() if value]
 
 
-def _entry(values: dict[str, object]) -> Entry:
+def _entry(values: object) -> Entry:
+    if not isinstance(values, dict):
+        raise TypeError("a line is an object")
     known = {field.name: field for field in dataclasses.fields(Entry)}
     for key, value in values.items():
         if key in known and type(value).__name__ != known[key].type:
             raise TypeError(key)
-    return Entry(**{key: value for key, value in values.items() if key in known})  # type: ignore[arg-type]
+    return Entry(**{key: value for key, value in values.items() if key in known})
 
 
 @contextlib.contextmanager

@@ -140,6 +140,8 @@ class Record:
     """How many crashes this record stands for: more than one in a crash loop's tally, which has no core."""
     until: str | None = None
     """The last of those crashes, RFC 3339 in UTC."""
+    replaces: str | None = None
+    """The dump of the same crash loop that goes when this one has been delivered."""
     threads: list[Thread] = field(default_factory=list)
     modules: list[Module] = field(default_factory=list)
     files: list[str] = field(default_factory=list)

@@ -128,8 +128,14 @@ BAD = [
     ),
     ("[store]\npath = /x\ngroup = ²\n", "[store] group = ²: must be a whole number"),
     ("[guard]\nworker = 2\n", "[guard] worker is not a setting; there are deadline, interpreter, mode, node"),
-    ("[gaurd]\nworkers = 2\n", "[gaurd] workers is not a setting; there are [guard], [store]"),
-    ("[DEFAULT]\nworkers = 2\n", "[DEFAULT] workers is not a setting; there are [guard], [store]"),
+    (
+        "[gaurd]\nworkers = 2\n",
+        "[gaurd] workers is not a setting; there are [guard], [metadata], [policy], [spool], [store]",
+    ),
+    (
+        "[DEFAULT]\nworkers = 2\n",
+        "[DEFAULT] workers is not a setting; there are [guard], [metadata], [policy], [spool], [store]",
+    ),
     ("workers = 2\n", "not readable as INI: File contains no section headers"),
     ("[guard]\nworkers\n", "not readable as INI"),
     ("[guard]\nworkers = 1\nworkers = 2\n", "not readable as INI"),

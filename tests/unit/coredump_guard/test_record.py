@@ -83,7 +83,7 @@ def test_unknown_fields_are_those_of_later_schemas() -> None:
         ("schema", 1.0, "info.json: schema must be int, is float"),
         ("delivered", 5, "info.json: delivered must be str, is int"),
         ("files", "maps", r"info.json: files must be list\[str\], is str"),
-        ("files", ["maps", 5], r"info.json: files must be list\[str\], is list"),
+        ("files", ["maps", 5], r"info.json: files\[1\] must be str, is int"),
         ("identity", [], "info.json: identity must be an object"),
         ("identity.restarts", "1", "info.json: identity: restarts must be int, is str"),
         ("identity.nested", 1, "info.json: identity: nested must be bool, is int"),

@@ -1,0 +1,54 @@
+"""The journal: what is appended comes back, whatever stands between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from coredump_guard import journal
+from coredump_guard.journal import Entry, append, entries
+
+
+def entry(number: int = 0, **fields: str) -> Entry:
+    return Entry("2026-11-24T00:00:00Z", "b" * 36, "captured", pid=number, **fields)
+
+
+def test_what_is_appended_comes_back_in_its_order(tmp_path: Path) -> None:
+    lines = [entry(1, reason="a\nb\x1b\udcff"), entry(2, whose="a/b/c", dump="d"), entry(3)]
+    for line in lines:
+        append(str(tmp_path), line)
+    assert list(entries(str(tmp_path))) == lines
+    assert (tmp_path / "journal").read_bytes().isascii()
+
+
+def test_a_full_journal_becomes_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MAX_BYTES", 300)
+    for number in range(6):
+        append(str(tmp_path), entry(number))
+    assert sorted(os.listdir(tmp_path)) == ["journal", "journal.old"]
+    numbers = [line.pid for line in entries(str(tmp_path))]
+    assert numbers == list(range(numbers[0], 6))
+    assert 0 < (tmp_path / "journal").stat().st_size <= 300 + 200
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"7", b'{"time": 7}', b'{"pid": "1"}', b"\xff", b"null"])
+def test_a_line_that_is_none_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    append(str(tmp_path), entry(1))
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(line + b"\n")
+    append(str(tmp_path), entry(2))
+    assert [found.pid for found in entries(str(tmp_path))] == [1, 2]
+
+
+def test_long_texts_are_cut(tmp_path: Path) -> None:
+    append(str(tmp_path), entry(1, reason="x" * 5000))
+    assert [len(found.reason) for found in entries(str(tmp_path))] == [512]
+
+
+def test_a_journal_that_cannot_be_written_is_only_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append(str(tmp_path / "missing"), entry())
+    assert "the journal takes no line" in capsys.readouterr().err
