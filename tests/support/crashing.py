@@ -13,12 +13,17 @@ PODUID = "3c0f86ab-9b0e-4a5b-8b55-6d2f2d0a5f01"
 CONTAINER_ID = "c0ffee" + "0" * 58
 
 
+def hierarchy() -> Path:
+    """Return the root of the cgroups whose names the kernel shows for every process."""
+    roots = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+    return next(Path(root) for root in roots if (Path(root) / "cgroup.procs").exists())
+
+
 @contextmanager
 def pod_cgroup(container_id: str = CONTAINER_ID, poduid: str = PODUID) -> Iterator[list[str]]:
     """Make a pod's cgroup where the kernel's names for it show, and yield a command prefix that enters it."""
     path = f"/kubepods/besteffort/pod{poduid}/{container_id}"
-    roots = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
-    made = next(Path(root + path) for root in roots if (Path(root) / "cgroup.procs").exists())
+    made = hierarchy() / path.lstrip("/")
     made.mkdir(parents=True, exist_ok=True)  # a run that was killed may have left it
     try:
         yield ["sh", "-c", f'echo $$ > {made}/cgroup.procs; exec "$@"', "sh"]

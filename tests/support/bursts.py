@@ -1,0 +1,48 @@
+"""Many small processes that crash at the same moment, each in a container of its own, as a bad rollout does it.
+
+A crash loop's damping is about one container, so that none of these is damped. Not here: one crash (crashing).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import load
+from testbed import cgroups
+from tests.support.crashing import hierarchy
+
+POD = "/kubepods/besteffort/pod5e1f0b3c-77aa-4a4f-9a39-6d0b5b7a9c02"
+
+_numbers = itertools.count(1)
+
+
+class Burst:
+    """Processes that wait for the word to crash; `burst()` makes them."""
+
+    def __init__(self, crasher: load.Crasher) -> None:
+        self._crasher = crasher
+        crasher.prepare()
+        children = Path(f"/proc/{crasher.pid}/task/{crasher.pid}/children").read_text()
+        self.pids = [int(pid) for pid in children.split()]
+        for pid in self.pids:
+            container = hierarchy() / POD.lstrip("/") / f"{next(_numbers):064x}"
+            container.mkdir(parents=True)
+            (container / "cgroup.procs").write_text(str(pid))
+
+    def go(self) -> None:
+        """Let all of them crash and wait until the last is reaped: the kernel has let each of them go."""
+        self._crasher.go()
+
+
+@contextmanager
+def burst(count: int, kind: str = "random", mib: int = 0) -> Iterator[Burst]:
+    """Make processes that hold so much memory and are ready to crash; their containers go with them."""
+    try:
+        with load.crasher(kind, mib, count) as crasher:
+            yield Burst(crasher)
+    finally:
+        cgroups.remove(POD)
+        cgroups.remove_empty(POD.rpartition("/")[0])
