@@ -1,4 +1,4 @@
-"""A thousand crashes in bursts: each of them is accounted for, the guard stays small and answers all the while."""
+"""A thousand crashes in bursts: each is accounted for, the guard stays small and answers all the while."""
 
 from __future__ import annotations
 

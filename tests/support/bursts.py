@@ -1,6 +1,6 @@
-"""Many small processes that crash at the same moment, each in a container of its own, as a bad rollout does it.
+"""Many small processes that crash at the same moment, each in a container of its own, as in a bad rollout.
 
-A crash loop's damping is about one container, so that none of these is damped. Not here: one crash (crashing).
+Damping is about the crash loop of one container: none of these is damped. Not here: one crash (crashing).
 """
 
 from __future__ import annotations
