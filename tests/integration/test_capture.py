@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import os
 import signal
@@ -18,7 +16,7 @@ from testbed import cgroups
 from testbed.containerd import Containerd
 from testbed.waiting import wait_for
 from tests.support.crashing import CONTAINER_ID, crash, pod_cgroup
-from tests.support.guard import NodeGuard, node_guard, record
+from tests.support.guard import NodeGuard, core_of, node_guard, record
 
 pytestmark = pytest.mark.root
 
@@ -32,18 +30,6 @@ def guard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NodeGuard]
         node.start()
         node.run("arm")
         yield node
-
-
-def core_of(dump: Path) -> bytes:
-    """Inflate a dump's core and hold it against everything the record says of it."""
-    known = record(dump).core
-    stored = (dump / store.CORE).read_bytes()
-    core = gzip.decompress(stored)
-    assert len(stored) == known.stored_bytes
-    assert hashlib.sha256(stored).hexdigest() == known.stored_sha256
-    assert len(core) == known.bytes
-    assert hashlib.sha256(core).hexdigest() == known.sha256
-    return core
 
 
 def test_a_pods_crash_is_named_whole_and_delivered(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -32,6 +34,7 @@ class NodeGuard:
         self.store, self.spool, self.log = directory / "store", directory / "spool", directory / "guard.log"
         self.config = directory / "guard.conf"
         self.environment = dict(os.environ)
+        self.command = COMMAND
         self.process: subprocess.Popen[bytes] | None = None
         self.store.mkdir(exist_ok=True)
         self.configure(
@@ -57,14 +60,14 @@ class NodeGuard:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of the guard's commands to its end."""
-        command = [*COMMAND, "--config", str(self.config), *arguments]
+        command = [*self.command, "--config", str(self.config), *arguments]
         return subprocess.run(
             command, check=check, capture_output=True, text=True, timeout=60, env=self.environment
         )
 
     def start(self) -> None:
         """Start the service and wait until it listens."""
-        command = [*COMMAND, "--config", str(self.config), "run"]
+        command = [*self.command, "--config", str(self.config), "run"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, env=self.environment)
         wait_for("the guard answers", lambda: self.status()["guard"])
@@ -102,6 +105,18 @@ class NodeGuard:
 def record(dump: Path) -> Record:
     """Read the record of a dump's directory."""
     return Record.from_json((dump / store.INFO).read_bytes())
+
+
+def core_of(dump: Path) -> bytes:
+    """Inflate a dump's core and hold it against everything the record says of it."""
+    known = record(dump).core
+    stored = (dump / store.CORE).read_bytes()
+    core = gzip.decompress(stored)
+    assert len(stored) == known.stored_bytes
+    assert hashlib.sha256(stored).hexdigest() == known.stored_sha256
+    assert len(core) == known.bytes
+    assert hashlib.sha256(core).hexdigest() == known.sha256
+    return core
 
 
 @contextmanager
