@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from coredump_guard import __version__, deflate, metadata, store
@@ -36,7 +37,7 @@ def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Con
     began = time.monotonic()
     crash = arrival.crash
     unknown = metadata.Metadata(ProcessRecord(crash.pid, crash.tid, comm=crash.comm), 0, {})
-    known = unknown if held is None else metadata.gather(held, crash.tid)
+    known = unknown if held is None else metadata.gather(held, crash.tid, environ=config.environ)
     name = known.process.executable or known.process.comm
     dump_id = store.dump_id(crash.time, name, crash.pid, boot_id(), known.start_time)
     with Spool(config.spool).draft(dump_id) as draft:
@@ -46,6 +47,9 @@ def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Con
         out = draft.create(store.CORE if deflate.FAST else store.RAW_CORE)
         try:
             drained = drain(arrival.core, out, began + config.deadline)
+            tid = crash.tid  # which the socket does not tell, but the core does
+            if tid is None and held is not None:
+                tid = metadata.crashed_thread(held, drained.head.tid)
             arrival.close()
         finally:
             os.close(out)
@@ -56,12 +60,15 @@ def capture(arrival: Arrival, held: Process | None, owner: Identity, config: Con
             boot_id=boot_id(),
             kernel=os.uname().release,
             identity=owner,
-            process=known.process,
+            process=replace(known.process, tid=tid),
             signal=_signal(crash.signal, drained),
             core=Core(drained.bytes, drained.stored_bytes, drained.truncated),
             capture=Capture(crash.mode, round(time.monotonic() - began, 3), __version__),
+            threads=known.threads,
+            modules=known.modules,
             files=files,
         )
+        record = metadata.fitted(record, RECORD_ROOM)
         draft.fill(store.INFO, record.to_json().encode())
     return record
 

@@ -1,22 +1,26 @@
-"""The beginning of a core file: how long the whole must be and which signal made it.
+"""The beginning of a core file: how long the whole must be, which signal made it, which thread got it.
 
-Pure parsing of ELF headers and notes, as fs/binfmt_elf.c writes them. The crasher cannot choose them, but
+Pure parsing of headers and notes as fs/binfmt_elf.c writes them. The crasher cannot choose them, but
 its memory map decides their size, so that everything is bounded.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-HEAD_LIMIT = 8 << 20
-"""Most bytes of a core that are looked at: 65,534 program headers and the first notes."""
-NOTES_SIZE = 64 << 10
-"""Bytes of notes that are looked at; NT_SIGINFO is the third note."""
+from coredump_guard import elf
 
+HEAD_LIMIT = 8 << 20
+"""Most bytes of a core that are looked at: some 148,000 program headers and the first notes."""
+NOTES_SIZE = 64 << 10
+"""Bytes of notes that are looked at.
+
+The crashed thread's NT_PRSTATUS is the first note, NT_SIGINFO the third: write_note_info in fs/binfmt_elf.c.
+"""
+
+_NT_PRSTATUS = 1
 _NT_SIGINFO = 0x53494749
-_PN_XNUM = 0xFFFF
 _FAULTS = {4, 5, 7, 8, 11}
 """SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV have a fault address (sigaction(2))."""
 
@@ -29,97 +33,65 @@ class Head:
     signal: int | None = None
     code: int | None = None
     address: int | None = None
-
-
-@dataclass(frozen=True)
-class _Layout:
-    word: str
-    bits64: bool
-    phoff: int
-    shoff: int
-    phnum: int
-
-    @property
-    def header_size(self) -> int:
-        return 56 if self.bits64 else 32
-
-    @property
-    def table_end(self) -> int:
-        """Where the program headers end: in a core, where its first segment, the notes, begins."""
-        return self.phoff + self.phnum * self.header_size
+    tid: int | None = None
+    """The thread that crashed, by its number in its own PID namespace (pr_pid)."""
 
 
 def wanted(head: bytes | bytearray) -> int:
     """Return how many bytes of the core `parse` wants to see, as far as the bytes so far can tell."""
-    layout = _layout(head)
-    if layout is None or layout.phnum == _PN_XNUM:
+    layout = elf.layout(head)
+    if layout is None:
         return NOTES_SIZE
+    if layout.phnum == elf.PN_XNUM:
+        # More program headers than e_phnum can say; the first is that of the notes, which follow them all.
+        first = next(elf.segments(head, layout), None)
+        return min((first.offset if first else 0) + NOTES_SIZE, HEAD_LIMIT)
     return min(layout.table_end + NOTES_SIZE, HEAD_LIMIT)
 
 
 def parse(head: bytes | bytearray) -> Head:
     """Return what the first bytes of a core tell; never raises, whatever they are."""
-    layout = _layout(head)
+    layout = elf.layout(head)
     if layout is None:
         return Head()
-    if layout.phnum == _PN_XNUM:
+    notes, end, count = None, 0, 0
+    for segment in elf.segments(head, layout):
+        count, end = count + 1, max(end, segment.offset + segment.size)
+        if segment.kind == elf.PT_NOTE and notes is None:
+            notes = segment
+            if layout.phnum == elf.PN_XNUM:
+                break
+    expected = None
+    if layout.phnum == elf.PN_XNUM:
         # The true number stands in a section header that ends the file (elf(5), e_phnum).
         expected = layout.shoff + (64 if layout.bits64 else 40) if layout.shoff else None
-        first = next(_segments(head, layout), None)
-        notes = first[:2] if first else (0, 0)
-    else:
-        segments = list(_segments(head, layout))
-        whole = len(segments) == layout.phnum
-        expected = max((offset + size for offset, size, _ in segments), default=None) if whole else None
-        notes = next(((offset, size) for offset, size, kind in segments if kind == 4), (0, 0))
-    return _with_signal(expected, head, layout, notes)
+    elif count == layout.phnum > 0:
+        expected = end
+    return Head(expected) if notes is None else _with_notes(expected, head, layout, notes)
 
 
-def _layout(head: bytes | bytearray) -> _Layout | None:
-    if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
-        return None
-    word = "<" if head[5] == 1 else ">"
-    bits64 = head[4] == 2
-    phoff, shoff = struct.unpack_from(word + ("QQ" if bits64 else "II"), head, 32 if bits64 else 28)
-    (phnum,) = struct.unpack_from(word + "H", head, 56 if bits64 else 44)
-    return _Layout(word, bits64, phoff, shoff, phnum)
-
-
-def _segments(head: bytes | bytearray, layout: _Layout) -> Iterator[tuple[int, int, int]]:
-    """Yield (p_offset, p_filesz, p_type) of the program headers that the head holds."""
-    for index in range(layout.phnum):
-        at = layout.phoff + index * layout.header_size
-        if at + layout.header_size > len(head):
-            return
-        if layout.bits64:
-            kind, _, offset, _, _, size = struct.unpack_from(layout.word + "IIQQQQ", head, at)
-        else:
-            kind, offset, _, _, size = struct.unpack_from(layout.word + "IIIII", head, at)
-        yield offset, size, kind
-
-
-def _with_signal(
-    expected: int | None, head: bytes | bytearray, layout: _Layout, notes: tuple[int, int]
+def _with_notes(
+    expected: int | None, head: bytes | bytearray, layout: elf.Layout, segment: elf.Segment
 ) -> Head:
-    start, size = notes
-    for kind, at, length in _notes(head, layout.word, start, start + size):
-        if kind == _NT_SIGINFO and length >= 24:
+    tid = None
+    end = segment.offset + segment.size
+    for kind, _, at, length in elf.notes(head, layout.word, segment.offset, end):
+        if kind == _NT_PRSTATUS and tid is None:
+            tid = _crashed(head, layout, at, length)
+        elif kind == _NT_SIGINFO and length >= 24:
             signal, _, code = struct.unpack_from(layout.word + "iii", head, at)
             form, where = ("Q", at + 16) if layout.bits64 else ("I", at + 12)
             # A code of 0 or less was sent by somebody (kill(2)): there is no address then.
             faulted = signal in _FAULTS and code > 0
             address = struct.unpack_from(layout.word + form, head, where)[0] if faulted else None
-            return Head(expected, signal, code, address)
-    return Head(expected)
+            return Head(expected, signal, code, address, tid)
+    return Head(expected, tid=tid)
 
 
-def _notes(head: bytes | bytearray, word: str, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (type, offset of the description, its length) of the notes that the head holds."""
-    end = min(end, len(head))
-    while at + 12 <= end:
-        name_size, size, kind = struct.unpack_from(word + "III", head, at)
-        description = at + 12 + (name_size + 3 & ~3)
-        if description + size > end:
-            return
-        yield kind, description, size
-        at = description + (size + 3 & ~3)
+def _crashed(head: bytes | bytearray, layout: elf.Layout, at: int, length: int) -> int | None:
+    """Return pr_pid of a struct elf_prstatus_common (linux/elfcore.h)."""
+    where = 32 if layout.bits64 else 24
+    if length < where + 4:
+        return None
+    (pid,) = struct.unpack_from(layout.word + "i", head, at + where)
+    return pid if pid > 0 else None

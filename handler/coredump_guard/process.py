@@ -9,9 +9,14 @@ import contextlib
 import os
 import select
 import stat as statmode
+import struct
 
 READ_LIMIT = 1 << 20
 """Most bytes taken of any one file."""
+
+PAGE = os.sysconf("SC_PAGESIZE")
+_PRESENT, _SWAPPED = 1 << 63, 1 << 62
+"""Of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst)."""
 
 
 class Gone(Exception):  # noqa: N818 # not an error of ours: the process has been reaped
@@ -75,6 +80,14 @@ class Process:
         finally:
             os.close(fd)
 
+    def of_thread(self, thread: str, name: str, limit: int) -> bytes:
+        """Return the beginning of a file of one of the threads; raises OSError."""
+        fd = os.open(f"task/{thread}/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._leader)
+        try:
+            return os.read(fd, limit)
+        finally:
+            os.close(fd)
+
     def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
         """Return up to limit bytes of a file of the process.
 
@@ -91,6 +104,36 @@ class Process:
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a file of the process and return the descriptor."""
         return os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._thread)
+
+    def resident(self, start: int, end: int) -> bool:
+        """Whether all pages of a range of the process's memory are there or in swap.
+
+        Reading a page that is not can wait for ever: for a FUSE file system of the crasher's own, which never
+        answers, or for its userfaultfd. That holds for /proc/PID/{mem,cmdline,environ}.
+        """
+        first, pages = start // PAGE, (end + PAGE - 1) // PAGE - start // PAGE
+        if pages <= 0:
+            return False
+        fd = self.open("pagemap")
+        try:
+            entries = os.pread(fd, pages * 8, first * 8)
+        finally:
+            os.close(fd)
+        there = all(entry & (_PRESENT | _SWAPPED) for (entry,) in struct.iter_unpack("=Q", entries))
+        return len(entries) == pages * 8 and there
+
+    def memory(self, address: int, size: int) -> bytes:
+        """Return bytes of the process's memory, none where a page would first have to be fetched (resident).
+
+        Raises OSError.
+        """
+        if not self.resident(address, address + size):
+            return b""
+        fd = self.open("mem")
+        try:
+            return os.pread(fd, size, address)
+        finally:
+            os.close(fd)
 
     def link(self, name: str) -> str:
         """Return the target of exe, cwd or another link; the text is the crasher's to choose."""
