@@ -3,21 +3,23 @@
     <state>/journal       JSON lines, oldest first
     <state>/journal.old   the lines before those
 
-Appended by the guard and by doormen alone; a line that cannot be written costs nothing but itself.
-Not here: counting the lines (account).
+Appended by the guard and by doormen alone; a line that cannot be written costs nothing but itself. A new
+journal begins with the counts of all that came before in this boot. Not here: counting (account).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
-from coredump_guard import log
+from coredump_guard import account, log
 
 MAX_BYTES = 4 << 20
 """Of the journal before it becomes the old one: some 15,000 lines."""
@@ -29,7 +31,8 @@ _TEXT = 512
 class Entry:
     """One line.
 
-    event, of a crash: captured, refused, handed on, missed; of a dump: delivered, set aside, evicted.
+    event, of a crash: announced by the kernel, then captured, refused, handed on or missed; of a dump:
+    delivered, set aside, evicted; of a journal: carried, with the counts of the journals before.
     """
 
     time: str
@@ -43,31 +46,79 @@ class Entry:
     whose: str = ""
     """namespace/pod/container, host, or unidentified."""
     dump: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def append(state: str, entry: Entry) -> None:
     """Add a line to the journal below the state directory; what goes wrong is logged, never raised."""
-    values = {key: value[:_TEXT] if isinstance(value, str) else value for key, value in _given(entry)}
-    line = (json.dumps(values) + "\n").encode()
     try:
         with _locked(state) as fd:
-            if os.fstat(fd).st_size > MAX_BYTES:
-                os.rename(f"{state}/journal", f"{state}/journal.old")
-                with _locked(state) as new:
-                    os.write(new, line)
-            else:
-                os.write(fd, line)
+            if os.fstat(fd).st_size <= MAX_BYTES:
+                _write(fd, entry)
+                return
+            carried = _carried(state, entry)
+            os.rename(f"{state}/journal", f"{state}/journal.old")
+            with _locked(state) as new:
+                _write(new, carried)
+                _write(new, entry)
     except OSError as error:
         log.warning("the journal takes no line", state=state, error=error.strerror)
+
+
+def _write(fd: int, entry: Entry) -> None:
+    """Write a line, whole or not at all; raises OSError."""
+    values = {key: value[:_TEXT] if isinstance(value, str) else value for key, value in _given(entry)}
+    line, before = (json.dumps(values) + "\n").encode(), os.fstat(fd).st_size
+    if os.write(fd, line) < len(line):
+        os.ftruncate(fd, before)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _carried(state: str, entry: Entry) -> Entry:
+    ledger = account.Ledger(entry.boot_id)
+    for line in entries(state):
+        ledger.add(line)
+    return Entry(entry.time, entry.boot_id, account.CARRIED, counts=dict(ledger.counts))
 
 
 def entries(state: str) -> Iterator[Entry]:
     """Read all lines, oldest first; what is no line of ours (one cut short by a full disk) is passed over."""
     for name in ("journal.old", "journal"):
         with contextlib.suppress(FileNotFoundError), open(f"{state}/{name}", "rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError, TypeError):
-                    yield _entry(json.loads(line))
+            yield from _lines(file)
+
+
+class Follower:
+    """Reads the journal and then whatever any process appends to it, over rotations."""
+
+    def __init__(self, state: str) -> None:
+        self._path = f"{state}/journal"
+        self._file: BinaryIO | None = None
+
+    def new(self) -> Iterator[Entry]:
+        """Yield the lines that came since the last time; the first time, all of them."""
+        if self._file is None:
+            with contextlib.suppress(FileNotFoundError), open(f"{self._path}.old", "rb") as old:
+                yield from _lines(old)
+        else:
+            yield from _lines(self._file)
+            if _is_current(self._file.fileno(), self._path):
+                return
+            yield from _lines(self._file)  # what came between the last look and the rotation
+            self._file.close()
+            self._file = None
+        with contextlib.suppress(FileNotFoundError):
+            self._file = open(self._path, "rb")  # noqa: SIM115 # until the next rotation
+            yield from _lines(self._file)
+
+
+def _lines(file: BinaryIO) -> Iterator[Entry]:
+    while line := file.readline():
+        if not line.endswith(b"\n"):
+            file.seek(-len(line), os.SEEK_CUR)  # it is being written
+            return
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            yield _entry(json.loads(line))
 
 
 def _given(entry: Entry) -> list[tuple[str, object]]:
@@ -79,8 +130,10 @@ def _entry(values: object) -> Entry:
         raise TypeError("a line is an object")
     known = {field.name: field for field in dataclasses.fields(Entry)}
     for key, value in values.items():
-        if key in known and type(value).__name__ != known[key].type:
+        if key in known and type(value).__name__ != str(known[key].type).partition("[")[0]:
             raise TypeError(key)
+    if not all(isinstance(count, int) for count in values.get("counts", {}).values()):
+        raise TypeError("counts are numbers")
     return Entry(**{key: value for key, value in values.items() if key in known})
 
 
@@ -88,7 +141,7 @@ def _entry(values: object) -> Entry:
 def _locked(state: str) -> Iterator[int]:
     """Open the journal for appending, so that no other process renames it meanwhile."""
     fd = _open(state)
-    while not _is_current(fd, state):
+    while not _is_current(fd, f"{state}/journal"):
         os.close(fd)
         fd = _open(state)
     try:
@@ -104,7 +157,7 @@ def _open(state: str) -> int:
     return fd
 
 
-def _is_current(fd: int, state: str) -> bool:
+def _is_current(fd: int, path: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(fd), os.stat(f"{state}/journal"))
+        return os.path.samestat(os.fstat(fd), os.stat(path))
     return False

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from coredump_guard import arming, config, engine, log, pipedoor, socketdoor, status
+from coredump_guard.accountant import Accountant
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.deliverer import Deliverer
@@ -69,7 +70,9 @@ class Guard:
         self.counts = Counts()
         self.started = time.time()
         self.deliverer = Deliverer(config)
+        self.accountant = Accountant(config, self.in_hand)
         self.waiting: queue.Queue[Arrival | None] = queue.Queue(_descriptors() // 4)
+        self.handling: set[int] = set()
         self._listening: list[socket.socket] = []
         self._lock = -1
 
@@ -83,6 +86,7 @@ class Guard:
         signal.signal(signal.SIGTERM, ask_to_end)
         signal.signal(signal.SIGINT, ask_to_end)
         self._prepare()
+        account = self._thread(self.accountant.run)
         doors = self._open_doors()
         workers = [self._thread(self._work) for _ in range(self.config.workers)]
         delivery = self._thread(self.deliverer.run)
@@ -94,18 +98,35 @@ class Guard:
             self.waiting.put(None)
         for worker in workers:
             worker.join()
+        self.accountant.stop()
+        account.join(timeout=5)
         self.deliverer.stop()
         delivery.join(timeout=5)  # a store that hangs must not keep us; what is not delivered waits
         log.info("ended", captured=self.counts.captured, handed_on=self.counts.handed_on)
 
     def _prepare(self) -> None:
-        os.makedirs(self.config.runtime, 0o755, exist_ok=True)
+        for directory in (self.config.runtime, self.config.state):
+            os.makedirs(directory, 0o755, exist_ok=True)
         self._lock = _claim(f"{self.config.runtime}/guard.lock")  # until the process ends
         config.keep(self.config)
+        self._look_at_spool()
+        threading.Thread(target=self._look_for_store, daemon=True).start()  # a dead one may hold it up
+
+    def _look_at_spool(self) -> None:
+        """Take the spool over from the guard before; one that takes nothing now may do so again later."""
         spool = Spool(self.config.spool)
-        spool.prepare()
-        for dump_id in spool.abandoned():
-            log.warning("a capture was cut off when its guard died", dump=dump_id)
+        try:
+            spool.prepare()
+            for dump_id in spool.abandoned():
+                log.warning("a capture was cut off when its guard died", dump=dump_id)
+        except OSError as error:
+            log.error("the spool takes nothing: crashes will be missed", spool=spool.root, error=error)
+
+    def _look_for_store(self) -> None:
+        if not os.path.isdir(self.config.store):
+            log.warning(
+                "the store is not there: is it mounted? Dumps wait in the spool", store=self.config.store
+            )
 
     def _open_doors(self) -> list[threading.Thread]:
         guard = pipedoor.listen(self.config.guard_socket, socket.SOCK_SEQPACKET)
@@ -139,8 +160,16 @@ class Guard:
 
     def _work(self) -> None:
         while (arrival := self.waiting.get()) is not None:
+            self.handling.add(pid := arrival.crash.pid)
             with contextlib.closing(arrival):
                 self._handle(arrival)
+            self.handling.discard(pid)
+
+    def in_hand(self) -> set[int]:
+        """Return the PIDs of the crashes that wait here or are being dealt with."""
+        with self.waiting.mutex:
+            waiting = {arrival.crash.pid for arrival in self.waiting.queue if arrival}
+        return waiting | set(self.handling)
 
     def _handle(self, arrival: Arrival) -> None:
         try:

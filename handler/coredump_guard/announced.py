@@ -1,0 +1,116 @@
+"""A crash that the kernel has just announced: what its process shows in passing, and whether it gives a core.
+
+Nothing here is certain: the process may be gone, another may set core_pattern meanwhile. It serves to say why
+there is no core. Not here: the crash itself, as the doors see it (capture).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from coredump_guard import identity, pattern
+from coredump_guard.process import Gone, Process
+
+_DEAD = ("Z", "X")
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What was seen of a process; empty strings stand for what was not."""
+
+    reason: str = ""
+    """Why the kernel gives us no core, as far as that shows beforehand."""
+    signal: str = ""
+    executable: str = ""
+    whose: str = ""
+
+
+def glance(pid: int, proc: str = "/proc") -> Glance:
+    """Look at a process that has just crashed."""
+    core_pattern = _text(f"{proc}/sys/kernel/core_pattern")
+    try:
+        held = Process(proc, pid)
+    except Gone:
+        return Glance(no_core(core_pattern))
+    with held:
+        reason = no_core(core_pattern, _core_limit(held.text("limits")), _is_dumpable(proc, held))
+        number = _exit_signal(held.text("stat"))
+        executable = ""
+        with contextlib.suppress(OSError):
+            executable = held.link("exe")
+        # Whose it was costs more to learn, and whoever captures the crash says it better.
+        return Glance(reason, number, executable, _whose(held) if reason else "")
+
+
+def no_core(core_pattern: str, core_limit: int = pattern.UNLIMITED, dumpable: bool = True) -> str:
+    """Return why the kernel gives us no core, or nothing (do_coredump in fs/coredump.c)."""
+    if not dumpable:
+        return "it was not dumpable: fs.suid_dumpable is 0"
+    if not pattern.is_ours(core_pattern):
+        return f"core_pattern was {core_pattern!r}"
+    if core_limit == 1 and core_pattern.startswith("|"):
+        return "its RLIMIT_CORE was 1: the kernel pipes no core of such a process"
+    return ""
+
+
+def is_dying(pid: int, crashed: float, proc: str = "/proc") -> bool:
+    """Whether the process that crashed at this time is still there, its core perhaps unread.
+
+    A process of the same PID that was started since is another one.
+    """
+    fields = _text(f"{proc}/{pid}/stat").rpartition(") ")[2].split()
+    if len(fields) < 20 or fields[0] in _DEAD:
+        return False
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot + int(fields[19]) / _CLOCK_TICKS <= crashed + 1
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="backslashreplace") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
+
+
+def _core_limit(limits: str) -> int:
+    for line in limits.splitlines():
+        if line.startswith("Max core file size"):
+            soft = line[len("Max core file size") :].split()[0]
+            return int(soft) if soft.isdigit() else pattern.UNLIMITED
+    return pattern.UNLIMITED
+
+
+def _is_dumpable(proc: str, held: Process) -> bool:
+    """Whether the kernel dumps it: what is not dumpable belongs to root in /proc (proc(5)), and where
+    fs.suid_dumpable is 0, what belongs to root but does not run as root is not dumped."""
+    if _text(f"{proc}/sys/fs/suid_dumpable") != "0":
+        return True
+    for line in held.text("status").splitlines():
+        if line.startswith("Uid:"):
+            owner = os.stat(f"{proc}/{held.pid}/stat").st_uid
+            return owner == int(line.split()[2])
+    return True
+
+
+def _exit_signal(stat: str) -> str:
+    """Return the signal in a process's exit code, the last field of stat (proc(5)), if it shows already."""
+    code = stat.rpartition(" ")[2].strip()
+    with contextlib.suppress(ValueError):
+        return signal.Signals(int(code) & 0x7F).name
+    return ""
+
+
+def _whose(held: Process) -> str:
+    try:
+        owner = identity.identify(held)
+    except OSError:
+        return ""
+    if owner is None or owner.host:
+        return "host"
+    return f"{owner.namespace}/{owner.pod}/{owner.container}" if owner.complete else "unidentified"
