@@ -1,6 +1,6 @@
 """Delivery of one dump: from the spool to the store, verified, and safe to repeat after any interruption.
 
-Not here: when to try and how often (deliverer).
+Not here: when to try and how often (deliverer), and what is checked and compressed in the spool (pickup).
 """
 
 from __future__ import annotations
@@ -9,223 +9,272 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
-import stat
 import time
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from coredump_guard import deflate, store
+from coredump_guard import machine, pickup, quota, store, tree, verify
 from coredump_guard.capture import rfc3339
-from coredump_guard.config import Config
-from coredump_guard.drain import drain
-from coredump_guard.record import Core, Record
-from coredump_guard.spool import DIRECTORY_MODE, FILE_MODE, Spool, sync_directory
+from coredump_guard.config import UNLIMITED, Config
+from coredump_guard.drain import write_all
+from coredump_guard.pickup import BrokenDump, local
+from coredump_guard.quota import Usage
+from coredump_guard.record import MAX_BYTES, Core, Record, RecordError
+from coredump_guard.spool import Spool
 
-_CHUNK = 1 << 20
-_INBOX, _INCOMPLETE = ".inbox", ".incomplete"
-"""Appended to a dump's id in .incoming: its announcement; what lay in its place without a record."""
+_INBOX, _INCOMPLETE, _RECOUNT = ".inbox", ".incomplete", ".recount"
+"""Appended to a dump's id among our drafts: its announcement; what lay in its place and is no whole dump of
+this id; a tally's newer record."""
+_SUMS = 256
+"""Bytes by which a record grows when it is delivered: two sums and a time."""
+RECENTLY = 86400
+"""Seconds after which another machine that used our name is no longer mentioned."""
 
 
-class BrokenDump(Exception):  # noqa: N818 # names the dump's state, not this module's
-    """A dump in the spool that cannot be delivered, however often it is tried."""
+class Vanished(Exception):  # noqa: N818 # names the dump's state, not this module's
+    """A dump that is no longer in the spool: a newer one of its crash loop replaced it."""
 
 
-def deliver(spool: Spool, dump_id: str, config: Config) -> Record:
-    """Bring one dump to the store, announce it there and remove it from the spool; returns its record.
+@dataclass(frozen=True)
+class Delivery:
+    """What became of a dump."""
 
-    Raises OSError while the store does not take it (try again), BrokenDump if the dump itself is at fault.
+    record: Record
+    """As the store has it: its `refused` may come from a quota that left no room for the core."""
+    usage: Usage | None = None
+    """What its namespace has of the store now; None where no quota is set or none was asked for."""
+    evicted: Record | None = None
+    """The dump that it replaced in the store."""
+    superseded: bool = False
+    """A tally went on meanwhile: its newer record waits in the spool."""
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Descriptors of the directories that one delivery needs."""
+
+    root: int
+    drafts: int
+    place: int
+    """Where the dump's directory belongs."""
+    group: int
+
+
+def deliver(spool: Spool, dump_id: str, config: Config) -> Delivery:
+    """Bring one dump to the store, announce it there and remove it from the spool.
+
+    Raises OSError while the store does not take it (try again), LocalError if that is the spool's fault,
+    BrokenDump if it is the dump's own, Vanished if the dump is gone.
     """
-    source = spool.path(dump_id)
-    record = _record(spool, dump_id)
-    files = os.listdir(source)
-    if store.RAW_CORE in files:
-        record = _compress(source, record)
-    elif store.CORE not in files:
-        raise BrokenDump("its core is missing in the spool")
-    place = store.directory(record.identity, record.node)
-    if not os.path.isdir(config.store):
-        raise FileNotFoundError(2, f"{config.store} is not there: is it mounted?")
-    _make(config.store, place, config.group)
-    target = f"{config.store}/{place}/{dump_id}"
-    if os.path.islink(target) or not os.path.lexists(f"{target}/{store.INFO}"):
-        record = _bring(source, record, f"{config.store}/{place}", config)
-    _announce(dump_id, f"{place}/{dump_id}", config)
-    spool.remove(dump_id)
-    return record
+    try:
+        return _deliver(spool, dump_id, config)
+    except (OSError, BrokenDump):
+        if os.path.lexists(spool.path(dump_id)):
+            raise
+        raise Vanished(dump_id) from None
 
 
 def tidy(config: Config, pending: Collection[str]) -> None:
-    """Remove from this node's .incoming what deliveries of dumps that are not pending any more have left.
+    """Remove what deliveries of dumps that are not pending any more have left among this machine's drafts.
 
     Raises OSError if it cannot, FileNotFoundError where nothing was ever delivered.
     """
-    incoming = f"{config.store}/{store.INCOMING}/{config.node}"
-    for directory in (os.path.dirname(incoming), incoming):
-        if not stat.S_ISDIR(os.lstat(directory).st_mode):
-            raise NotADirectoryError(20, f"{directory} is not a directory")
-    for name in os.listdir(incoming):
-        ours = store.is_dump_id(name.removesuffix(_INBOX).removesuffix(_INCOMPLETE))
-        if ours and name not in pending:
-            _remove(f"{incoming}/{name}")
+    with tree.root(config.store) as root, tree.entered(root, _drafts(config)) as drafts:
+        for name in list(tree.names(drafts)):
+            if name not in pending:
+                tree.remove(drafts, name)
 
 
-def _remove(path: str) -> None:
-    if stat.S_ISDIR(os.lstat(path).st_mode):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)  # a link: itself, not what it leads to
+def namesakes(config: Config) -> list[str]:
+    """Return the drafts' directories of other machines that went by this node's name within a day.
+
+    Raises OSError if the store fails.
+    """
+    ours, found = _drafts(config)[-1], []
+    with contextlib.ExitStack() as held:
+        root = held.enter_context(tree.root(config.store))
+        held.enter_context(contextlib.suppress(FileNotFoundError))  # nothing was ever delivered there
+        incoming = held.enter_context(tree.entered(root, [store.INCOMING]))
+        for name in tree.names(incoming):
+            if name != ours and store.is_incoming_of(name, config.node):
+                age = time.time() - os.lstat(name, dir_fd=incoming).st_mtime
+                found += [name] if age < RECENTLY else []
+    return sorted(found)
 
 
-def _record(spool: Spool, dump_id: str) -> Record:
+def _drafts(config: Config) -> list[str]:
+    with local():
+        return store.incoming(config.node, machine.identifier(config.state)).split("/")
+
+
+def _deliver(spool: Spool, dump_id: str, config: Config) -> Delivery:
+    record = pickup.prepared(spool, dump_id)
+    place = store.directory(record.identity, record.node)
+    with _opened(place, config) as at:
+        known = _known(at, record)
+        delivery = Delivery(known) if known else _bring(at, spool, record, config)
+        _announce(at, f"{place}/{dump_id}")
+        if delivery.record.refused == record.refused:  # a core that found no room evicts none
+            delivery = replace(delivery, evicted=_evict(at, record))
+    with local():
+        return replace(delivery, superseded=not spool.remove(dump_id, record))
+
+
+@contextmanager
+def _opened(place: str, config: Config) -> Iterator[_Store]:
+    with contextlib.ExitStack() as held:
+        root = held.enter_context(tree.root(config.store))
+        drafts = held.enter_context(tree.entered(root, _drafts(config), config.group))
+        below = held.enter_context(tree.entered(root, place.split("/"), config.group))
+        yield _Store(root, drafts, below, config.group)
+
+
+def _known(at: _Store, record: Record) -> Record | None:
+    """Return what the store has of this dump already, a tally brought up to date; None if it is not whole."""
+    theirs = _stored(at.place, record.id)
+    if theirs is None or (theirs.refused is None and not _has_core(at.place, theirs)):
+        return None
+    if theirs.refused is None or record.crashes <= theirs.crashes:
+        return theirs
+    record = replace(record, delivered=rfc3339(time.time()))
+    tree.write(at.drafts, record.id + _RECOUNT, record.to_json().encode(), at.group)
+    with tree.entered(at.place, [record.id]) as dump:
+        os.rename(record.id + _RECOUNT, store.INFO, src_dir_fd=at.drafts, dst_dir_fd=dump)
+        os.fsync(dump)
+    return record
+
+
+def _stored(place: int, dump_id: str) -> Record | None:
     try:
-        record = spool.record(dump_id)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
-        raise BrokenDump(f"its record cannot be read: {error}") from None
-    if record.id != dump_id:
-        raise BrokenDump(f"its record is that of {record.id}")
-    return record
-
-
-def _compress(source: str, record: Record) -> Record:
-    """Compress a core that was captured without isal; what is interrupted begins again."""
-    core, packed = f"{source}/{store.RAW_CORE}", f"{source}/{store.CORE}"
-    with open(core, "rb") as raw, open(packed, "wb", opener=_private) as out:
-        if (size := os.fstat(raw.fileno()).st_size) != record.core.bytes:
-            raise BrokenDump(f"its core has {size} bytes in the spool, its record says {record.core.bytes}")
-        drained = drain(raw.fileno(), out.fileno(), time.monotonic() + 86400, raw=False)
-        os.fsync(out.fileno())
-    if drained.bytes != record.core.bytes:
-        raise OSError(28, "no room in the spool to compress the core")
-    record = replace(record, core=replace(record.core, stored_bytes=drained.stored_bytes))
-    _write(f"{source}/{store.INFO}.new", record.to_json().encode(), -1)
-    os.replace(f"{source}/{store.INFO}.new", f"{source}/{store.INFO}")
-    sync_directory(source)
-    os.unlink(core)
-    return record
-
-
-def _bring(source: str, record: Record, place: str, config: Config) -> Record:
-    """Copy the dump into .incoming, read it back, and rename it to its place."""
-    incoming = f"{config.store}/{store.INCOMING}/{config.node}"
-    draft = f"{incoming}/{record.id}"
-    _make(config.store, os.path.relpath(incoming, config.store), config.group)  # checks what rmtree follows
-    for left in (draft, draft + _INCOMPLETE):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(left)
-    _make(config.store, os.path.relpath(draft, config.store), config.group)
-    for name in os.listdir(source):
-        if name != store.INFO:
-            _copy(f"{source}/{name}", f"{draft}/{name}", config.group)
-    record = replace(record, core=_verified(source, draft, record.core), delivered=rfc3339(time.time()))
-    _write(f"{draft}/{store.INFO}", record.to_json().encode(), config.group)
-    sync_directory(draft)
-    _rename(draft, f"{place}/{record.id}")
-    sync_directory(place)
-    return record
-
-
-def _rename(draft: str, target: str) -> None:
-    """Show the dump; a directory without a record that lies in its place gives way, being no dump."""
-    try:
-        os.rename(draft, target)
+        with tree.entered(place, [dump_id]) as dump:
+            record = Record.from_json(tree.read(dump, store.INFO, MAX_BYTES + 1))
+    except RecordError:
+        return None
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno not in tree.ABSENT:
             raise
-        os.rename(target, draft + _INCOMPLETE)
-        os.rename(draft, target)
-        shutil.rmtree(draft + _INCOMPLETE)
+        return None
+    return record if record.id == dump_id else None
 
 
-def _verified(source: str, draft: str, core: Core) -> Core:
-    """Read the delivered core back and inflate it: what arrived is what the kernel sent, by size and CRC-32.
+def _has_core(place: int, record: Record) -> bool:
+    try:
+        with tree.entered(place, [record.id]) as dump, open(tree.regular(dump, store.CORE), "rb") as core:
+            return os.fstat(core.fileno()).st_size == record.core.stored_bytes
+    except OSError as error:
+        if error.errno not in tree.ABSENT:
+            raise
+        return False
+
+
+def _bring(at: _Store, spool: Spool, record: Record, config: Config) -> Delivery:
+    """Copy the dump among our drafts, read it back, and rename it to its place."""
+    for left in (record.id, record.id + _INCOMPLETE):
+        tree.remove(at.drafts, left)
+    with _decided(at, record, config) as before:  # what does not fit now is not copied in vain
+        record = _fitting(record, before, pickup.size(spool, record))
+    with tree.entered(at.drafts, [record.id], at.group) as draft:
+        size, core = _copied(spool, record, draft, at.group)
+        record = replace(record, core=core, delivered=rfc3339(time.time()))
+        with _decided(at, record, config) as usage:
+            fitting = _fitting(record, usage, size)
+            if fitting.refused != record.refused:
+                os.unlink(store.CORE, dir_fd=draft)
+            tree.write(draft, store.INFO, fitting.to_json().encode(), at.group)
+            os.fsync(draft)
+            _show(at, spool, record.id)
+    if usage is not None and fitting.refused is None:
+        usage = replace(usage, used=usage.used + size)
+    return Delivery(fitting, usage or before)
+
+
+@contextmanager
+def _decided(at: _Store, record: Record, config: Config) -> Iterator[Usage | None]:
+    """Say what the namespace of a dump with a core uses, while no other node may add to it."""
+    if config.quota == UNLIMITED or not record.identity.complete or record.refused is not None:
+        yield None
+    else:
+        with quota.decided(at.root, record.identity.namespace, config.quota, at.group) as usage:
+            yield usage
+
+
+def _fitting(record: Record, usage: Usage | None, size: int) -> Record:
+    """Return the record of what the quota allows: the dump, of this size, or the crash without its core."""
+    if usage is None or usage.fits(size):
+        return record
+    return replace(record, refused=f"{usage} ([store] quota)", core=Core(0, 0))
+
+
+def _copied(spool: Spool, record: Record, draft: int, group: int) -> tuple[int, Core]:
+    """Copy all but the record; return the bytes that will be, and the core as it was read back.
 
     Raises OSError if the store changed it, BrokenDump if it was no good in the spool already.
     """
-    with open(f"{draft}/{store.CORE}", "rb") as file:
-        stored, inner, size = _inflate(file)
-    if stored != _sha256(f"{source}/{store.CORE}"):
-        raise OSError(5, "core.gz read back from the store differs from the one in the spool")
-    if size != core.bytes:
-        found = "is damaged" if size < 0 else f"inflates to {size} bytes"
-        raise BrokenDump(f"core.gz {found}, its record says {core.bytes} bytes")
-    return replace(core, stored_sha256=stored, sha256=inner)
+    size, sent = len(record.to_json()) + _SUMS, ""
+    for name in pickup.files(spool, record):
+        with pickup.opened(spool, record.id, name) as file:
+            copied, sent = _copy(file, draft, name, group)
+            size += copied
+    if record.refused is not None:
+        return size, record.core
+    with open(tree.regular(draft, store.CORE), "rb") as stored:
+        found = verify.inflated(stored)
+    if found.stored_sha256 != sent:
+        raise OSError(errno.EIO, "core.gz read back from the store differs from the one in the spool")
+    if found.bytes != record.core.bytes:
+        state = "is damaged" if found.bytes < 0 else f"inflates to {found.bytes} bytes"
+        raise BrokenDump(f"core.gz {state}, its record says {record.core.bytes} bytes")
+    return size, replace(record.core, stored_sha256=found.stored_sha256, sha256=found.sha256)
 
 
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(_CHUNK):
+def _copy(file: BinaryIO, directory: int, name: str, group: int) -> tuple[int, str]:
+    """Copy one file, durably; return its size and SHA-256 as they were read."""
+    digest, size = hashlib.sha256(), 0
+    with open(tree.create(directory, name, group), "wb", buffering=0) as out:
+        while data := pickup.read(file):
             digest.update(data)
-    return digest.hexdigest()
+            write_all(out.fileno(), data, size)
+            size += len(data)
+        os.fsync(out.fileno())
+    return size, digest.hexdigest()
 
 
-def _inflate(file: BinaryIO) -> tuple[str, str, int]:
-    """Return SHA-256 of the stored bytes, SHA-256 of the core in them, and its size, -1 if it is damaged."""
-    stored, inner, size = hashlib.sha256(), hashlib.sha256(), 0
-    inflate = deflate.decompressobj(31)
-    while data := file.read(_CHUNK):
-        stored.update(data)
-        # A piece of zeros inflates a thousandfold: never more than this at once.
-        while data and size >= 0:
-            try:
-                part = inflate.decompress(data, _CHUNK)
-            except deflate.error:
-                size = -1
-                break
-            inner.update(part)
-            size += len(part)
-            data = inflate.unconsumed_tail
-    return stored.hexdigest(), inner.hexdigest(), size if inflate.eof else -1
+def _show(at: _Store, spool: Spool, dump_id: str) -> None:
+    """Rename a draft to its place; what lies there and is no whole dump of this id gives way, a link too."""
+    if not os.path.lexists(spool.path(dump_id)):
+        raise Vanished(dump_id)
+    try:
+        os.rename(dump_id, dump_id, src_dir_fd=at.drafts, dst_dir_fd=at.place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        os.rename(dump_id, dump_id + _INCOMPLETE, src_dir_fd=at.place, dst_dir_fd=at.drafts)
+        os.rename(dump_id, dump_id, src_dir_fd=at.drafts, dst_dir_fd=at.place)
+        tree.remove(at.drafts, dump_id + _INCOMPLETE)
+    os.fsync(at.place)
 
 
-def _announce(dump_id: str, path: str, config: Config) -> None:
-    _make(config.store, f"{store.INCOMING}/{config.node}", config.group)
-    _make(config.store, store.INBOX, config.group)
-    draft = f"{config.store}/{store.INCOMING}/{config.node}/{dump_id}{_INBOX}"
-    _write(draft, f"{path}\n".encode(), config.group)
-    os.replace(draft, f"{config.store}/{store.INBOX}/{dump_id}")
-    sync_directory(f"{config.store}/{store.INBOX}")
+def _announce(at: _Store, path: str) -> None:
+    dump_id = os.path.basename(path)
+    with tree.entered(at.root, [store.INBOX], at.group) as inbox:
+        tree.write(at.drafts, dump_id + _INBOX, f"{path}\n".encode(), at.group)
+        os.rename(dump_id + _INBOX, dump_id, src_dir_fd=at.drafts, dst_dir_fd=inbox)
+        os.fsync(inbox)
 
 
-def _make(root: str, below: str, group: int) -> None:
-    """Make directories below root, each of them durable and of the configured group."""
-    path = root
-    for part in below.split("/"):
-        parent, path = path, f"{path}/{part}"
-        try:
-            os.mkdir(path, DIRECTORY_MODE)
-        except FileExistsError:
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
-                raise NotADirectoryError(20, f"{path} is not a directory") from None
-            continue
-        if group >= 0:
-            os.chown(path, -1, group)
-        sync_directory(parent)
-
-
-def _copy(source: str, target: str, group: int) -> None:
-    with open(source, "rb") as file, open(target, "xb", opener=_private) as out:
-        offset = 0
-        while sent := os.sendfile(out.fileno(), file.fileno(), offset, 1 << 30):
-            offset += sent
-        _settle(out.fileno(), group)
-
-
-def _write(path: str, data: bytes, group: int) -> None:
-    with open(path, "wb", opener=_private) as out:
-        out.write(data)
-        out.flush()
-        _settle(out.fileno(), group)
-
-
-def _settle(fd: int, group: int) -> None:
-    """Give an open file to the group (never by its path) and to the disk."""
-    if group >= 0:
-        os.fchown(fd, -1, group)
-    os.fsync(fd)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+def _evict(at: _Store, record: Record) -> Record | None:
+    """Remove the dump that this one replaces, if it is in the same container's directory and of this node."""
+    if record.replaces in (None, record.id) or not store.is_dump_id(record.replaces):
+        return None
+    gone = _stored(at.place, record.replaces)
+    if gone is None or gone.node != record.node:
+        return None
+    tree.remove(at.drafts, gone.id)
+    os.rename(gone.id, gone.id, src_dir_fd=at.place, dst_dir_fd=at.drafts)
+    os.fsync(at.place)
+    with tree.entered(at.root, [store.INBOX], at.group) as inbox, contextlib.suppress(FileNotFoundError):
+        os.unlink(gone.id, dir_fd=inbox)
+    tree.remove(at.drafts, gone.id)
+    return gone

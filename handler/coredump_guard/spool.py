@@ -96,6 +96,7 @@ class Spool:
     def draft(self, dump_id: str) -> Iterator[Draft]:
         """Begin a dump; it appears among `pending` when the block ends, or not at all if it raises."""
         path = f"{self._incoming}/{dump_id}"
+        self.prepare()  # somebody may have removed it under us
         fd = _locked_directory(path)
         try:
             draft = Draft(fd)
@@ -139,15 +140,27 @@ class Spool:
 
     def record(self, dump_id: str) -> Record:
         """Read a waiting dump's record; raises OSError or RecordError."""
-        with open(f"{self.path(dump_id)}/{store.INFO}", "rb") as file:
+        return self._record(self.path(dump_id))
+
+    @staticmethod
+    def _record(path: str) -> Record:
+        with open(f"{path}/{store.INFO}", "rb") as file:
             return Record.from_json(file.read())
 
-    def remove(self, dump_id: str) -> None:
-        """Remove a dump that has been delivered."""
+    def remove(self, dump_id: str, delivered: Record | None = None) -> bool:
+        """Remove a dump; False, and it stays, if its record is no longer the one that was delivered."""
+        if delivered is not None and self.record(dump_id) != delivered:
+            return False
         # Renamed first, so that a removal cut short never leaves half a dump among the pending.
         trash = f"{self._incoming}/{dump_id}{_DELIVERED}"
         os.rename(self.path(dump_id), trash)
+        if delivered is not None and self._record(trash) != delivered:
+            # A tally went on in between; where it began anew in the same place, that counts all of it.
+            with contextlib.suppress(OSError):
+                os.rename(trash, self.path(dump_id))
+                return False
         shutil.rmtree(trash)
+        return True
 
     def set_aside(self, dump_id: str) -> str:
         """Move a dump that cannot be delivered out of the way and return where it lies now."""

@@ -3,7 +3,8 @@
 <root>/<namespace>/<pod uid>/<container>/<dump id>/     a dump of a pod's process
 <root>/_unidentified/<container id>/<dump id>/          a container that could not be named
 <root>/_host/<node>/<dump id>/                          a process of the node itself
-<root>/.incoming/<node>/<dump id>/                      being delivered, never shown
+<root>/.incoming/<node>.<machine>/<dump id>/            being delivered, never shown
+<root>/.quota/<namespace>                               locked while it is decided whether a core still fits
 <root>/.inbox/<dump id>                                 announces a dump; its text: the path below root
 """
 
@@ -17,6 +18,7 @@ from coredump_guard.record import Identity
 
 INCOMING = ".incoming"
 INBOX = ".inbox"
+QUOTA = ".quota"
 UNIDENTIFIED = "_unidentified"
 HOST = "_host"
 
@@ -29,6 +31,7 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _POD = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\Z")
 _PODUID = re.compile(r"[A-Za-z0-9][-.A-Za-z0-9]{0,127}\Z")
 _DUMP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}-\d+-[0-9a-f]{8}\Z", re.ASCII)
+_MACHINE = re.compile(r"[0-9a-f]{8}\Z")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+]+")
 
 
@@ -65,6 +68,19 @@ def dump_id(crash_time: float, executable: str, pid: int, boot_id: str, start_ti
     name = _UNSAFE.sub("_", executable.rpartition("/")[2])[:64].lstrip(".") or "unknown"
     unique = hashlib.sha256(f"{boot_id}/{pid}/{start_time}".encode()).hexdigest()[:8]
     return f"{when}-{name}-{pid}-{unique}"
+
+
+def incoming(node: str, machine: str) -> str:
+    """Return where a machine drafts its deliveries, below the root; two of one name keep out of each other's.
+
+    machine is what `machine.identifier` says.
+    """
+    return f"{INCOMING}/{node}.{machine}"
+
+
+def is_incoming_of(name: str, node: str) -> bool:
+    """Whether a name in INCOMING is that of a machine that goes by this node's name."""
+    return name.startswith(f"{node}.") and _MACHINE.match(name[len(node) + 1 :]) is not None
 
 
 def directory(identity: Identity, node: str) -> str:
