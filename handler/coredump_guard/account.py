@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter, deque
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ _SLACK = 1.0
 
 
 def seconds(text: str) -> float:
-    """Read a time in RFC 3339 as seconds since the epoch; raises ValueError."""
-    return datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in ("Z", "z") else text).timestamp()
+    """Read RFC 3339, without a zone as UTC, as seconds since the epoch; raises ValueError."""
+    when = datetime.fromisoformat(text[:-1] if text[-1:] in ("Z", "z") else text)
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
 
 
 class Ledger:

@@ -7,8 +7,13 @@ import json
 import os
 import resource
 import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
-from coredump_guard import __version__, arming, config, handon, service, status
+from coredump_guard import __version__, account, arming, config, handon, inventory, service, status
+
+Command = Callable[[config.Config, argparse.Namespace], int]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(config.load(options.config), options))
-    except (config.ConfigError, arming.ArmingError) as error:
+    except (config.ConfigError, arming.ArmingError, inventory.NoSuchDump) as error:
         print(f"coredump-guard: {error}", file=sys.stderr)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -32,13 +37,45 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", default=config.DEFAULT_PATH, metavar="FILE", help="default: %(default)s")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("run", help="be the guard, in the foreground").set_defaults(command=_run)
-    commands.add_parser("arm", help="point core_pattern at us").set_defaults(command=_arm)
-    commands.add_parser("disarm", help="put core_pattern back").set_defaults(command=_disarm)
-    show = commands.add_parser("status", help="what the guard does; exit status 3 if it is not at work")
-    show.add_argument("--json", action="store_true", help="for machines")
-    show.set_defaults(command=_status)
+    _add(commands, "run", _run, "be the guard, in the foreground")
+    _add(commands, "arm", _arm, "point core_pattern at us")
+    _add(commands, "disarm", _disarm, "put core_pattern back")
+    _add_json(_add(commands, "status", _status, "what the guard does; exit status 3 if it is not at work"))
+    _add_json(_add(commands, "list", _list, "the dumps in the spool"))
+    show = _add_json(_add(commands, "show", _show, "one dump, also one that was delivered"))
+    show.add_argument("id", metavar="ID", help="of the dump; its beginning is enough")
+    log = _add_json(_add(commands, "log", _log, "what became of each crash and dump, newest last"))
+    log.add_argument("-n", type=_count, metavar="N", help="the last N lines only")
+    log.add_argument(
+        "--since", type=_time, default=0.0, metavar="TIME", help="RFC 3339: 2026-01-31T03:00:00Z"
+    )
     return parser
+
+
+def _add(commands: Any, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    """Add a command; --config is understood after it too."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--config", default=argparse.SUPPRESS, metavar="FILE", help=argparse.SUPPRESS)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--json", action="store_true", help="for machines")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
+def _time(text: str) -> float:
+    try:
+        return account.seconds(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not RFC 3339, such as 2026-01-31T03:00:00Z") from None
 
 
 def _run(settings: config.Config, _: argparse.Namespace) -> int:
@@ -65,9 +102,32 @@ def _disarm(settings: config.Config, _: argparse.Namespace) -> int:
 
 def _status(settings: config.Config, options: argparse.Namespace) -> int:
     found = status.gather(settings)
-    print(
-        json.dumps(found, indent=1) if options.json else status.render(found),
-        end="\n" if options.json else "",
-    )
+    _print(found if options.json else status.render(found))
     at_work = found["armed"] and found["guard"] and not found["guard"]["store_error"]
     return 0 if at_work else 3
+
+
+def _list(settings: config.Config, options: argparse.Namespace) -> int:
+    found = inventory.dumps(settings)
+    _print(found if options.json else inventory.table(found))
+    return 0
+
+
+def _show(settings: config.Config, options: argparse.Namespace) -> int:
+    found = inventory.find(settings, options.id)
+    _print(found if options.json else inventory.render(found))
+    return 0
+
+
+def _log(settings: config.Config, options: argparse.Namespace) -> int:
+    lines = deque(inventory.history(settings, options.since), options.n)
+    if options.json:
+        _print([inventory.as_json(entry) for entry in lines])
+    else:
+        _print("".join(f"{inventory.line(entry)}\n" for entry in lines))
+    return 0
+
+
+def _print(found: object) -> None:
+    """Print text as it is, anything else as JSON."""
+    print(found if isinstance(found, str) else f"{json.dumps(found, indent=1)}\n", end="")

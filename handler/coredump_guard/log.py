@@ -37,7 +37,7 @@ def _emit(level: str, message: str, fields: dict[str, object]) -> None:
 
 
 def _write(level: str, message: str, fields: dict[str, object]) -> None:
-    known = {name: _safe(value) for name, value in fields.items() if value is not None}
+    known = {name: safe(value) for name, value in fields.items() if value is not None}
     line = " ".join([message, *(f"{name}={value}" for name, value in known.items())])
     if _stderr_is_journal():
         entry = {"MESSAGE": line, "PRIORITY": _LEVELS[level], "SYSLOG_IDENTIFIER": "coredump-guard"}
@@ -48,7 +48,8 @@ def _write(level: str, message: str, fields: dict[str, object]) -> None:
         sys.stderr.flush()
 
 
-def _safe(value: object) -> str:
+def safe(value: object) -> str:
+    """Write a value as one word of printable ASCII, or as a JSON string: nothing in it acts on a terminal."""
     text = str(value)
     plain = text.isascii() and text.isprintable() and " " not in text and '"' not in text and text
     return text if plain else json.dumps(text)

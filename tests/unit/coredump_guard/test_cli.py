@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from coredump_guard import __version__, arming, cli, status
+from coredump_guard import __version__, arming, cli, config, journal, status
 from coredump_guard.arming import ArmingError, Settings
 from coredump_guard.cli import main
 from coredump_guard.config import Config
+from coredump_guard.journal import Entry
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_status_of_a_guard_that_is_not_at_work(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", conf, "status"]) == 3
     out, err = capsys.readouterr()
-    assert "armed  NO" in out
+    assert out.startswith("     WRONG  NOT ARMED: ")
     assert err == ""
 
 
@@ -100,14 +101,14 @@ def test_a_failure_is_told_in_one_sentence(
     assert capsys.readouterr() == ("", sentence)
 
 
-def test_a_spool_that_cannot_be_made_is_told(conf: str, tmp_path: Path) -> None:
+def test_a_runtime_directory_that_cannot_be_made_is_told(conf: str, tmp_path: Path) -> None:
     """By the command as it is installed, python3 -m coredump_guard."""
-    (tmp_path / "spool").write_text("a file")
+    (tmp_path / "coredump-guard").write_text("a file")
     command = [sys.executable, "-m", "coredump_guard", "--config", conf, "run"]
     path = {"PYTHONPATH": os.path.dirname(os.path.dirname(cli.__file__))}
     ended = subprocess.run(command, check=False, timeout=30, env=path, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"coredump-guard: {tmp_path}/spool/ready: Not a directory\n"
+    assert ended.stderr == f"coredump-guard: {tmp_path}/coredump-guard: File exists\n"
 
 
 @pytest.mark.parametrize("command", ["arm", "disarm"])
@@ -131,7 +132,13 @@ def test_disarming_what_is_not_ours_says_so(
     assert capsys.readouterr().out == "core_pattern was not ours and is left as it is: theirs\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["status", "--yaml"], ["--config"]])
+WRONG = [
+    [], ["dance"], ["status", "--yaml"], ["--config"], ["show"], ["log", "-n", "0"], ["log", "-n", "x"],
+    ["log", "--since", "yesterday"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", WRONG)
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -146,5 +153,69 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert ended.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{__version__}\n")
-    for command in ("run", "arm", "disarm", "status"):
+    for command in ("run", "arm", "disarm", "status", "list", "show", "log"):
         assert command in out
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_the_configuration_is_named_before_or_after_the_command(
+    conf: str, capsys: pytest.CaptureFixture[str], after: bool
+) -> None:
+    option = ["--config", conf]
+    assert main(["list", *option] if after else [*option, "list"]) == 0
+    assert capsys.readouterr() == ("The spool is empty.\n", "")
+
+
+def log_of(conf: str, *arguments: str) -> int:
+    """Run `log` over a journal of three lines."""
+    state = config.load(conf).state
+    os.makedirs(state)
+    for number in range(3):
+        journal.append(state, Entry(f"2026-01-0{number + 1}T00:00:00Z", "b", "missed", "why", number + 1))
+    return main(["log", "--config", conf, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "days"),
+    [
+        ([], [1, 2, 3]),
+        (["-n", "2"], [2, 3]),
+        (["-n", "9"], [1, 2, 3]),
+        (["--since", "2026-01-02T00:00:00Z"], [2, 3]),
+        (["--since", "2026-01-02T01:00:00+01:00", "-n", "1"], [3]),
+        (["--since", "2027-01-01"], []),
+    ],
+)
+def test_the_log(
+    conf: str, capsys: pytest.CaptureFixture[str], arguments: list[str], days: list[int]
+) -> None:
+    assert log_of(conf, *arguments) == 0
+    said = capsys.readouterr().out
+    assert said == "".join(f"2026-01-0{day}T00:00:00Z  missed  pid={day}  why\n" for day in days)
+
+
+def test_the_log_for_machines(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert log_of(conf, "--json", "-n", "1") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["event"], entry["pid"], entry["reason"]) == ("missed", 3, "why")
+
+
+def test_a_dump_that_is_not_there(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", conf, "show", "x\n"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith('coredump-guard: no dump\'s id begins with "x\\n"; the spool is empty; ')
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "2"], ["log"]])
+def test_what_only_root_may_read(
+    conf: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    def refuse(path: str, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(journal, "entries", refuse)
+    monkeypatch.setattr(config.os.path, "isdir", lambda _: False)
+    assert main(["--config", conf, *command]) == 1
+    assert capsys.readouterr().err.endswith(": Permission denied; it takes root\n")

@@ -136,10 +136,13 @@ BAD = [
         "[DEFAULT]\nworkers = 2\n",
         "[DEFAULT] workers is not a setting; there are [guard], [metadata], [policy], [spool], [store]",
     ),
-    ("workers = 2\n", "not readable as INI: File contains no section headers"),
+    (
+        "workers = 2\n",
+        "line 1, 'workers = 2', stands in no section: put it below one of [guard], [metadata], ",
+    ),
     ("[guard]\nworkers\n", "not readable as INI"),
     ("[guard]\nworkers = 1\nworkers = 2\n", "not readable as INI"),
-    ("[guard\nworkers = 1\n", "not readable as INI"),
+    ("[guard\nworkers = 1\n", "line 1, '[guard', stands in no section"),
 ]
 
 

@@ -76,7 +76,7 @@ def test_no_value_forges_a_line_or_a_field(value: str, capsys: pytest.CaptureFix
 
 @given(st.text(st.characters()))
 def test_any_value_stays_one_word_and_can_be_read_back(value: str) -> None:
-    word = log._safe(value)
+    word = log.safe(value)
     assert word.isascii()
     assert word.isprintable()
     assert (json.loads(word) if word.startswith('"') else word) == value
