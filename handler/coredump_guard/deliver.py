@@ -271,10 +271,11 @@ def _evict(at: _Store, record: Record) -> Record | None:
     gone = _stored(at.place, record.replaces)
     if gone is None or gone.node != record.node:
         return None
+    # Its announcement first: a removal cut short is repeated as long as the dump is there.
+    with tree.entered(at.root, [store.INBOX], at.group) as inbox:
+        tree.remove(inbox, gone.id)
     tree.remove(at.drafts, gone.id)
     os.rename(gone.id, gone.id, src_dir_fd=at.place, dst_dir_fd=at.drafts)
     os.fsync(at.place)
-    with tree.entered(at.root, [store.INBOX], at.group) as inbox, contextlib.suppress(FileNotFoundError):
-        os.unlink(gone.id, dir_fd=inbox)
     tree.remove(at.drafts, gone.id)
     return gone

@@ -1,4 +1,4 @@
-"""The guard's code in a process that is killed with SIGKILL at its n-th step on a disk, before it or after it.
+"""The guard's code in a process that is killed at its n-th step on a disk, before the step or after it.
 
 A killed process cleans up nothing: what is on the disk then is what the next start finds. What the page cache
 would lose with the machine's power is still there. Not here: making the disk ready, and what must be true.
@@ -16,7 +16,18 @@ from typing import Any
 
 from testbed.waiting import wait_for
 
-STEPS = ("fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "fchmod", "pwrite", "posix_fallocate")
+STEPS = (
+    "fsync",
+    "rename",
+    "replace",
+    "link",
+    "unlink",
+    "mkdir",
+    "rmdir",
+    "fchmod",
+    "pwrite",
+    "posix_fallocate",
+)
 """Functions of os that change what a disk holds or make it durable."""
 
 

@@ -8,16 +8,19 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coredump_guard import deflate, drain, machine, pickup, store
+from coredump_guard import deflate, drain, machine, store
 from coredump_guard.config import Config
 from coredump_guard.deliver import BrokenDump, deliver, tidy
-from coredump_guard.record import Identity, Record
+from coredump_guard.record import Core, Identity, Record
 from coredump_guard.spool import Spool
+from tests.support import dying
 
 from .conftest import IDENTITY, Spooled, fail_at
 
@@ -49,6 +52,33 @@ def assert_whole(path: Path, core: bytes = CORE) -> Record:
     assert sorted(os.listdir(path)) == ["core.gz", "info.json", "maps"]
     assert record.delivered is not None
     return record
+
+
+def assert_complete(path: Path) -> None:
+    """See that a dump is whole, with a core or without one."""
+    record = Record.from_json((path / store.INFO).read_bytes())
+    assert record.id == path.name
+    if record.refused is None:
+        assert_whole(path)
+    else:
+        assert sorted(os.listdir(path)) == ["info.json", "maps"]
+
+
+def rewrite(spool: Spool, record: Record) -> Record:
+    """Replace a waiting dump's record as a tally's next crash does, by one rename."""
+    info = Path(spool.path(record.id), store.INFO)
+    new = info.with_suffix(".new")
+    new.write_text(record.to_json())
+    new.replace(info)
+    return record
+
+
+def refuse(spool: Spool, record: Record, crashes: int = 1, until: str | None = None) -> Record:
+    """Make a waiting dump one without a core."""
+    for name in (store.CORE, store.RAW_CORE):
+        Path(spool.path(record.id), name).unlink(missing_ok=True)
+    refused = replace(record, refused="because", crashes=crashes, until=until, core=Core(0, 0))
+    return rewrite(spool, refused)
 
 
 def assert_delivered_once(spool: Spool, config: Config, dump_id: str, core: bytes = CORE) -> None:
@@ -141,6 +171,37 @@ def test_a_crash_at_any_step_loses_nothing_and_shows_nothing_partial(
     assert_delivered_once(spool, config, record.id)
 
 
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("kind", ["raw core", "quota", "tally"])
+def test_killed_at_any_step_it_ends_in_one_whole_dump(
+    spool: Spool, spooled: Spooled, config: Config, kind: str, after: bool
+) -> None:
+    config = replace(config, group=os.getgid(), quota=1 << 30 if kind == "quota" else config.quota)
+    older = spooled(CORE, when=1_600_000_000)
+    deliver(spool, older.id, config)
+    for step in count(1):
+        newer = spooled(CORE, when=1_700_000_000 + step, raw=kind == "raw core")
+        if kind == "tally":
+            newer = refuse(spool, newer, crashes=2)
+        newer = rewrite(spool, replace(newer, replaces=older.id))
+        died = dying.dies(partial(deliver, spool, newer.id, config), step, after=after)
+        for path in visible(config):
+            assert_complete(path)
+        assert Path(config.store, announced(config).get(newer.id, ".").strip()).exists()
+        spool.abandoned()
+        if spool.pending():
+            deliver(spool, newer.id, config)
+        tidy(config, spool.pending())
+        assert [path.name for path in visible(config)] == [newer.id]
+        assert_complete(visible(config)[0])
+        assert list(announced(config)) == [newer.id]
+        assert os.listdir(drafts(config)) == spool.pending() == []
+        older = newer
+        if not died:
+            break
+    assert step > 15
+
+
 def test_the_steps_above_reach_beyond_the_last(
     spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,8 +220,8 @@ def test_the_steps_above_reach_beyond_the_last(
     record = spooled(raw=True)
     before = dict(calls)
     deliver(spool, record.id, config)
-    for name, count in calls.items():
-        assert 0 < count - before[name] <= max(call for step, call in STEPS if step == name), name
+    for name, number in calls.items():
+        assert 0 < number - before[name] <= max(call for step, call in STEPS if step == name), name
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), OSError(116, "Stale file handle")])
