@@ -17,7 +17,8 @@ import pytest
 
 from coredump_guard import deflate, drain, machine, store
 from coredump_guard.config import Config
-from coredump_guard.deliver import BrokenDump, deliver, tidy
+from coredump_guard.deliver import BrokenDump, Vanished, deliver, namesakes, tidy
+from coredump_guard.pickup import LocalError
 from coredump_guard.record import Core, Identity, Record
 from coredump_guard.spool import Spool
 from tests.support import dying
@@ -497,3 +498,245 @@ def test_a_file_in_place_of_a_directory_is_told(
     Path(config.store, name).write_text("")
     with pytest.raises(NotADirectoryError, match=f"{name} in the store is not a directory"):
         deliver(spool, spooled().id, config)
+
+
+def test_a_crash_without_a_core_is_delivered_like_any_other(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    record = refuse(spool, spooled())
+    delivered = deliver(spool, record.id, config).record
+    assert_complete(visible(config)[0])
+    assert replace(delivered, delivered=None) == record
+    assert list(announced(config)) == [record.id]
+    assert spool.pending() == []
+
+
+def put_back(spool: Spool, spooled: Spooled, crashes: int) -> Record:
+    """Put the same tally into the spool again, for more crashes or fewer."""
+    return refuse(spool, spooled(), crashes, f"2023-11-14T22:13:{crashes:02}.000000Z")
+
+
+def test_a_tally_that_went_on_takes_the_place_of_the_older_one(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    for crashes in (3, 40, 7):
+        tally = put_back(spool, spooled, crashes)
+        Path(config.store, store.INBOX, tally.id).unlink(missing_ok=True)
+        delivered = deliver(spool, tally.id, config).record
+        stored = Record.from_json((visible(config)[0] / store.INFO).read_bytes())
+        assert delivered == stored
+        assert stored.crashes == max(3, crashes, 40 if crashes == 7 else 0)
+        assert list(announced(config)) == [tally.id]
+        assert spool.pending() == os.listdir(drafts(config)) == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_while_a_tally_is_brought_up_to_date(
+    spool: Spool, spooled: Spooled, config: Config, after: bool
+) -> None:
+    deliver(spool, put_back(spool, spooled, 1).id, config)
+    for step in count(1):
+        tally = put_back(spool, spooled, 1 + step)
+        died = dying.dies(partial(deliver, spool, tally.id, config), step, after=after)
+        assert_complete(visible(config)[0])
+        spool.abandoned()
+        if spool.pending():
+            deliver(spool, tally.id, config)
+        tidy(config, [])
+        assert Record.from_json((visible(config)[0] / store.INFO).read_bytes()).crashes == 1 + step
+        assert os.listdir(drafts(config)) == []
+        if not died:
+            break
+    assert step > 5
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
+def test_a_tally_that_goes_on_while_it_is_delivered_stays_in_the_spool(
+    spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    tally = put_back(spool, spooled, 2)
+    newer = replace(tally, crashes=9)
+    real, left = os.rename, [call]
+
+    def rename(*arguments: Any, **named: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            try:
+                rewrite(spool, newer)
+            except FileNotFoundError:  # it is being removed: a capture begins the tally anew
+                with spool.draft(tally.id) as draft:
+                    draft.write(store.INFO, newer.to_json().encode())
+        real(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", rename)
+        superseded = deliver(spool, tally.id, config).superseded
+    assert superseded == (spool.pending() == [tally.id])
+    if spool.pending():
+        assert spool.record(tally.id) == newer
+        deliver(spool, tally.id, config)
+        assert Record.from_json((visible(config)[0] / store.INFO).read_bytes()).crashes == 9
+    else:
+        assert left[0] > 0
+
+
+def test_a_whole_dump_never_gives_way_to_a_record_alone(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    whole = spooled(CORE)
+    deliver(spool, whole.id, config)
+    deliver(spool, put_back(spool, spooled, 5).id, config)
+    assert_delivered_once(spool, config, whole.id)
+
+
+def replaced_by(spool: Spool, spooled: Spooled, replaces: str) -> Record:
+    return rewrite(spool, replace(spooled(CORE, when=1_800_000_000), replaces=replaces))
+
+
+def test_the_dump_that_is_replaced_goes_after_the_new_one_came(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    old = spooled(CORE)
+    deliver(spool, old.id, config)
+    new = replaced_by(spool, spooled, old.id)
+    evicted = deliver(spool, new.id, config).evicted
+    assert evicted is not None
+    assert evicted.id == old.id
+    assert_delivered_once(spool, config, new.id)
+
+
+@pytest.mark.parametrize(
+    "replaces", ["", "..", "../../../../precious", "/etc", "20231114T221320Z-gone-1-00000000"]
+)
+def test_nothing_else_is_ever_evicted(spool: Spool, spooled: Spooled, config: Config, replaces: str) -> None:
+    new = replaced_by(spool, spooled, replaces)
+    before = sorted(Path(config.store).parent.glob("*"))
+    assert deliver(spool, new.id, config).evicted is None
+    assert sorted(Path(config.store).parent.glob("*")) == before
+    assert_delivered_once(spool, config, new.id)
+
+
+@pytest.mark.parametrize(
+    "spoil", ["another node's", "no record", "another id", "a link", "another container"]
+)
+def test_only_this_nodes_own_dump_of_the_same_container_is_evicted(
+    spool: Spool, spooled: Spooled, config: Config, tmp_path: Path, spoil: str
+) -> None:
+    owner = replace(IDENTITY, container="other") if spoil == "another container" else IDENTITY
+    old = spooled(CORE, identity=owner)
+    deliver(spool, old.id, config)
+    place = visible(config)[0]
+    info = place / store.INFO
+    if spoil == "another node's":
+        info.write_text(replace(old, node="node-2").to_json())
+    elif spoil == "another id":
+        info.write_text(replace(old, id=old.id + "0").to_json())
+    elif spoil == "no record":
+        info.unlink()
+    elif spoil == "a link":
+        place.rename(tmp_path / "moved")
+        place.symlink_to(tmp_path / "moved")
+        place = tmp_path / "moved"
+    new = replaced_by(spool, spooled, old.id)
+    assert deliver(spool, new.id, config).evicted is None
+    assert gzip.decompress((place / store.CORE).read_bytes()) == CORE
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_dump_that_vanishes_meanwhile_is_no_error(
+    spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Its crash loop went on, and a newer dump took its place in the spool."""
+    record = spooled(CORE)
+    real, left = os.pwrite, [call]
+
+    def pwrite(*arguments: Any) -> int:
+        left[0] -= 1
+        if left[0] == 0:
+            shutil.rmtree(spool.path(record.id))
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    if call < 3:
+        with pytest.raises(Vanished):
+            deliver(spool, record.id, config)
+        tidy(config, [])
+        assert visible(config) == os.listdir(drafts(config)) == []
+    else:
+        deliver(spool, record.id, config)
+        assert_delivered_once(spool, config, record.id)
+
+
+def hostile(plant: str, path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if plant == "fifo":
+        os.mkfifo(path)
+    elif plant == "directory":
+        (path / "below").mkdir(parents=True)
+    elif plant == "link":
+        path.symlink_to(tmp_path / "outside" / "precious")
+    elif plant == "huge":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        path.write_bytes(b'{"id": ' * 1000)
+
+
+@pytest.mark.parametrize("plant", ["fifo", "directory", "link", "huge", "rubbish"])
+@pytest.mark.parametrize("where", ["info.json", "core.gz", "draft", "draft/core.gz", "announcement", "tally"])
+def test_a_hostile_store_gets_no_hold_of_a_delivery(
+    spool: Spool, spooled: Spooled, config: Config, tmp_path: Path, plant: str, where: str
+) -> None:
+    record = spooled(CORE)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "precious").write_text("precious")
+    place = Path(config.store, "demo", IDENTITY.poduid, "app", record.id)
+    if where == "core.gz":
+        place.mkdir(parents=True)
+        (place / store.INFO).write_text(record.to_json())
+    paths = {
+        "info.json": place / store.INFO,
+        "core.gz": place / store.CORE,
+        "draft": drafts(config) / record.id,
+        "draft/core.gz": drafts(config) / record.id / store.CORE,
+        "announcement": drafts(config) / f"{record.id}.inbox",
+        "tally": drafts(config) / f"{record.id}.incomplete",
+    }
+    hostile(plant, paths[where], tmp_path)
+    deliver(spool, record.id, config)
+    assert_delivered_once(spool, config, record.id)
+    assert (tmp_path / "outside" / "precious").read_text() == "precious"
+
+
+def test_two_machines_of_one_name_keep_out_of_each_others_drafts(
+    spool: Spool, spooled: Spooled, config: Config
+) -> None:
+    theirs = Path(config.store, store.incoming(config.node, "0123abcd"))
+    others = [theirs.with_name(name) for name in ("node-10.0123abcd", "node-1.x.0123abcd", "node-1.old")]
+    assert namesakes(config) == []
+    for directory in (theirs, *others):
+        (directory / spooled().id).mkdir(parents=True)
+        spool.remove(spool.pending()[0])
+    record = spooled(CORE)
+    deliver(spool, record.id, config)
+    tidy(config, [])
+    assert_delivered_once(spool, config, record.id)
+    assert all(os.listdir(directory) for directory in (theirs, *others))
+    assert namesakes(config) == [theirs.name]
+    os.utime(theirs, (0, 0))
+    assert namesakes(config) == []
+
+
+def test_the_spools_own_disk_is_told_from_the_store(
+    spool: Spool, spooled: Spooled, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = spooled(CORE)
+    with monkeypatch.context() as patched:
+        fail_at(patched, "listdir", 1)
+        with pytest.raises(LocalError, match="Input/output"):
+            deliver(spool, record.id, config)
+    with monkeypatch.context() as patched:
+        fail_at(patched, "pwrite", 1)
+        with pytest.raises(OSError, match="Input/output") as raised:
+            deliver(spool, record.id, config)
+        assert not isinstance(raised.value, LocalError)
