@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from coredump_guard import announced, journal, log
+from coredump_guard import announced, journal, log, store
 from coredump_guard.account import ANNOUNCED, Ledger, seconds
 from coredump_guard.capture import boot_id, rfc3339
 from coredump_guard.config import Config
 from coredump_guard.connector import Announcement, Connector, Unavailable
 from coredump_guard.journal import Entry
+from coredump_guard.spool import Spool
 
 PAUSE = 1.0
 """Seconds between looks at the journal and at processes that are awaited."""
@@ -56,6 +57,7 @@ class Accountant:
 
     def run(self) -> None:
         """Account until stopped."""
+        self._recover()
         try:
             self._connector = Connector()
             self._unavailable = ""
@@ -83,6 +85,25 @@ class Accountant:
                 self._lose()
         self._settle(in_hand)
 
+    def _recover(self) -> None:
+        """Write down the captures that a guard finished right before it was killed."""
+        for entry in self._journal.new():
+            self._ledger.add(entry)
+        spooled = {store.crash_of(dump_id): dump_id for dump_id in self._spooled()}
+        for entry in list(self._ledger.pending()):
+            for (when, pid), dump_id in spooled.items():
+                if pid == entry.pid and when + 1 >= seconds(entry.time):
+                    self._append(replace(entry, event="captured", reason="", dump=dump_id))
+
+    def _spooled(self) -> list[str]:
+        try:
+            return Spool(self._config.spool).pending()
+        except OSError:  # the guard says it
+            return []
+
+    def _append(self, entry: Entry) -> None:
+        journal.append(self._config.state, entry)
+
     def _announcements(self) -> list[Announcement]:
         if self._connector is None:
             self._stop.wait(PAUSE)
@@ -109,7 +130,7 @@ class Accountant:
             seen.executable,
             seen.whose,
         )
-        journal.append(self._config.state, line)
+        self._append(line)
 
     def _settle(self, in_hand: Collection[int]) -> None:
         """Declare missed what is awaited in vain."""
@@ -132,4 +153,4 @@ class Accountant:
         watched = seconds(entry.time) >= self._began
         reason = entry.reason or (UNEXPLAINED if watched else UNWATCHED)
         log.warning("a crash was missed", pid=entry.pid, reason=reason, executable=entry.executable)
-        journal.append(self._config.state, replace(entry, event="missed", reason=reason))
+        self._append(replace(entry, event="missed", reason=reason))

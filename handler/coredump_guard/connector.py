@@ -44,20 +44,20 @@ class Announcement:
 
 
 class Connector:
-    """A connection to the kernel; `lost_at` says when announcements did not fit into its buffer.
+    """A connection to the kernel, for one thread; `lost_at` says when announcements did not fit its buffer.
 
     pyroute2 makes the socket and knows the messages. It is read here: its own reader queues without bound,
     and one that met ENOBUFS reports it for ever after (0.9.7).
     """
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self) -> None:
         self.lost_at = 0.0
         """Seconds since the epoch; 0 if none were ever lost."""
         self._kinds = _import()
         try:
             self._socket = self._kinds.ProcEventSocket()
             self._socket.set_marshal(_marshal(self._kinds))
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, room)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, ROOM)
             self._socket.bind()
             self._listen()
         except (OSError, KeyError) as error:  # KeyError: pyroute2's bind was refused

@@ -89,27 +89,29 @@ def entries(state: str) -> Iterator[Entry]:
 
 
 class Follower:
-    """Reads the journal and then whatever any process appends to it, over rotations."""
+    """Reads the journal and then whatever any process appends to it, over a rotation."""
 
     def __init__(self, state: str) -> None:
-        self._path = f"{state}/journal"
-        self._file: BinaryIO | None = None
+        self._state = state
+        self._inode = self._offset = 0
+        """How far it has been read: up to where in which file."""
 
     def new(self) -> Iterator[Entry]:
         """Yield the lines that came since the last time; the first time, all of them."""
-        if self._file is None:
-            with contextlib.suppress(FileNotFoundError), open(f"{self._path}.old", "rb") as old:
-                yield from _lines(old)
-        else:
-            yield from _lines(self._file)
-            if _is_current(self._file.fileno(), self._path):
-                return
-            yield from _lines(self._file)  # what came between the last look and the rotation
-            self._file.close()
-            self._file = None
-        with contextlib.suppress(FileNotFoundError):
-            self._file = open(self._path, "rb")  # noqa: SIM115 # until the next rotation
-            yield from _lines(self._file)
+        with contextlib.ExitStack() as stack:
+            files: dict[int, BinaryIO] = {}
+            for name in ("journal", "journal.old"):  # one that becomes the old one in between is read once
+                with contextlib.suppress(FileNotFoundError):
+                    file: BinaryIO = stack.enter_context(open(f"{self._state}/{name}", "rb"))
+                    files.setdefault(os.fstat(file.fileno()).st_ino, file)
+            unread = list(reversed(files.items()))
+            while self._inode in files and unread[0][0] != self._inode:
+                del unread[0]  # it was read to its end before
+            for inode, file in unread:
+                if inode == self._inode:
+                    file.seek(self._offset)
+                yield from _lines(file)
+                self._inode, self._offset = inode, file.tell()
 
 
 def _lines(file: BinaryIO) -> Iterator[Entry]:

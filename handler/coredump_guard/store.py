@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import re
 import time
@@ -68,6 +69,17 @@ def dump_id(crash_time: float, executable: str, pid: int, boot_id: str, start_ti
     name = _UNSAFE.sub("_", executable.rpartition("/")[2])[:64].lstrip(".") or "unknown"
     unique = hashlib.sha256(f"{boot_id}/{pid}/{start_time}".encode()).hexdigest()[:8]
     return f"{when}-{name}-{pid}-{unique}"
+
+
+def crash_of(dump_id: str) -> tuple[float, int]:
+    """Return when the process crashed that a dump is of, in seconds since the epoch, and its PID.
+
+    Raises ValueError for what `dump_id` cannot have made.
+    """
+    if not is_dump_id(dump_id):
+        raise ValueError(f"{dump_id!r} is no dump's id")
+    when = time.strptime(dump_id.partition("-")[0], "%Y%m%dT%H%M%SZ")
+    return float(calendar.timegm(when)), int(dump_id.rsplit("-", 2)[1])
 
 
 def incoming(node: str, machine: str) -> str:

@@ -136,7 +136,7 @@ def test_the_socket_is_armed_again_by_the_guard_that_comes_back(tmp_path: Path) 
 def test_status_says_when_nothing_is_at_work(node: NodeGuard) -> None:
     told = node.run("status", check=False)
     assert told.returncode == 3
-    assert "NO: crashes do not reach us" in told.stdout
+    assert "NOT ARMED: no crash reaches us" in told.stdout
     assert "NOT RUNNING" in told.stdout
 
 

@@ -216,6 +216,6 @@ def test_what_only_root_may_read(
 
     monkeypatch.setattr(os, "listdir", refuse)
     monkeypatch.setattr(journal, "entries", refuse)
-    monkeypatch.setattr(config.os.path, "isdir", lambda _: False)
+    monkeypatch.setattr(os.path, "isdir", lambda _: False)
     assert main(["--config", conf, *command]) == 1
     assert capsys.readouterr().err.endswith(": Permission denied; it takes root\n")
