@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from coredump_guard import config, engine, log, pattern
 from coredump_guard.arrival import Arrival
+from coredump_guard.policy import Policy
 
 
 def capture(runtime: str, arguments: list[str], fds: list[int]) -> None:
@@ -21,8 +22,10 @@ def capture(runtime: str, arguments: list[str], fds: list[int]) -> None:
     crash = replace(pattern.parse_arguments(arguments), mode="alone")
     arrival = Arrival(crash, fds[0], fds[1] if len(fds) > 1 else None)
     with contextlib.closing(arrival):
-        outcome = engine.handle(arrival, _settings(runtime))
-        log.info(f"{outcome.kind} without the guard", pid=crash.pid, dump=outcome.dump, detail=outcome.detail)
+        settings = _settings(runtime)
+        policy = Policy(settings)
+        engine.conclude(arrival, settings, policy)
+        policy.settle()
 
 
 def _settings(runtime: str) -> config.Config:

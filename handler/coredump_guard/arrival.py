@@ -20,7 +20,10 @@ class Arrival:
         """Ask the kernel for the core."""
 
     def refuse(self) -> None:
-        """Tell the kernel that nobody wants the core."""
+        """Tell the kernel that nobody wants the core: its pipe has no reader any more."""
+        if self.core >= 0:
+            os.close(self.core)
+            self.core = -1
 
     def close(self) -> None:
         """Let the process go; may be called more than once."""

@@ -11,12 +11,17 @@ import select
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from coredump_guard import deflate, elfcore
+from coredump_guard.config import UNLIMITED
 
 THREADS = 3
 """That take turns at one core: one reads while two compress; more only take from the node's own work."""
+
+Room = Callable[[int], None]
+"""Asked for room for so many bytes before they are stored; raises Full."""
 
 YIELDS = 100
 """How often an empty pipe is looked at again before we sleep.
@@ -24,6 +29,14 @@ YIELDS = 100
 The kernel fills its 64 KiB in some 20 µs, and waking a sleeper takes longer than that: without this, both
 sides spend a third of the time waking each other.
 """
+
+
+class TooLarge(Exception):  # noqa: N818 # a finding, not an error
+    """The core is larger than what may be kept; the argument is its size in bytes, as far as it is known."""
+
+
+class Full(Exception):  # noqa: N818 # a finding, not an error
+    """There is no room for more of the core; the message says which bound it is."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +50,24 @@ class Drained:
     """Why it is known to be cut, or None."""
 
 
-def drain(core: int, out: int, deadline: float, *, raw: bool = not deflate.FAST) -> Drained:
+def drain(
+    core: int,
+    out: int,
+    deadline: float,
+    *,
+    largest: int = UNLIMITED,
+    room: Room | None = None,
+    raw: bool = not deflate.FAST,
+) -> Drained:
     """Copy core to its end into the file out, compressed unless it should stay raw; closes neither.
 
     deadline is on the monotonic clock, in seconds. What has arrived when it passes, or when out can take no
-    more, is closed into a valid file and marked as truncated.
+    more or there is no room for it, is closed into a valid file and marked as truncated.
 
-    Raises OSError if not even that fits.
+    Raises TooLarge as soon as it is known that the core has more than largest bytes, OSError if not even the
+    end of a valid file fits.
     """
-    turns = _Turns(core, Raw(out) if raw else Deflated(out), deadline)
+    turns = _Turns(core, Raw(out) if raw else Deflated(out), deadline, largest, room)
     truncated = turns.run(1 if raw else THREADS)
     size, stored = turns.sink.close()
     parsed = elfcore.parse(turns.head)
@@ -67,16 +89,21 @@ class _Piece:
 class _Turns:
     """Threads that take turns: one reads a piece while another packs its own; they store in order."""
 
-    def __init__(self, core: int, sink: Raw | Deflated, deadline: float) -> None:
+    def __init__(
+        self, core: int, sink: Raw | Deflated, deadline: float, largest: int, room: Room | None
+    ) -> None:
         self.sink = sink
         self.head = bytearray()
         self._core = core
         self._deadline = deadline
+        self._largest = largest
+        self._room = room
         self._reading = threading.Lock()
         self._storing = threading.Condition()
         self._read = self._stored = 0
         self._size = self._crc = 0
-        self._ended = self._late = False
+        self._ended = self._measured = False
+        self._cut: str | None = None
         self._error: BaseException | None = None
 
     def run(self, threads: int) -> str | None:
@@ -86,11 +113,11 @@ class _Turns:
         self._work()
         for helper in helpers:
             helper.join()
-        if isinstance(self._error, OSError):
-            return f"the spool took no more: {self._error.strerror}"
+        if isinstance(self._error, (OSError, Full)):
+            return f"the spool took no more: {getattr(self._error, 'strerror', None) or self._error}"
         if self._error:
             raise self._error
-        return "the capture's deadline passed" if self._late else None
+        return self._cut
 
     def _helpers(self, count: int) -> list[threading.Thread]:
         """Start up to count threads; where the system allows no more (pids.max), fewer do the work."""
@@ -117,21 +144,33 @@ class _Turns:
         with self._reading:
             if self._ended:
                 return None
-            filled, self._late = _fill(self._core, buffer, self._deadline)
-            self._ended = self._late or filled < len(buffer)
+            filled, self._cut = _fill(self._core, buffer, self._deadline)
+            self._ended = self._cut is not None or filled < len(buffer)
             if not filled:
                 return None
             data = buffer[:filled]
             _grow(self.head, data, self._size)
             self._size += filled
+            self._measure()
             self._crc = deflate.crc32(data, self._crc)
             self._read += 1
             return _Piece(self._read - 1, data, self._size, self._crc)
+
+    def _measure(self) -> None:
+        """Raise TooLarge if the core is; what it promises is known once its program headers are there."""
+        expected = self._size
+        if not self._measured and len(self.head) >= elfcore.wanted(self.head):
+            self._measured = True
+            expected = max(expected, elfcore.parse(self.head).expected_bytes or 0)
+        if expected > self._largest:
+            raise TooLarge(expected)
 
     def _store(self, piece: _Piece, packed: bytes | memoryview) -> None:
         with self._storing:
             self._storing.wait_for(lambda: self._error or self._stored == piece.number)
             if self._error is None:
+                if self._room:
+                    self._room(len(packed))
                 self.sink.append(packed, piece.size, piece.crc)
                 self._stored += 1
                 self._storing.notify_all()
@@ -143,8 +182,8 @@ def _grow(head: bytearray, view: memoryview, taken: int) -> None:
         head += view[len(head) - taken : wanted - taken]
 
 
-def _fill(core: int, view: memoryview, deadline: float) -> tuple[int, bool]:
-    """Fill view and return how far, and whether the deadline was what stopped it."""
+def _fill(core: int, view: memoryview, deadline: float) -> tuple[int, str | None]:
+    """Fill view and return how far, and what stopped it if it was not the core's end."""
     poll = select.poll()
     poll.register(core, select.POLLIN)
     # A socket's pages come one by one, each with a wake-up of its own: there, sleeping is what gathers them.
@@ -153,7 +192,7 @@ def _fill(core: int, view: memoryview, deadline: float) -> tuple[int, bool]:
     while filled < len(view):
         left = deadline - time.monotonic()
         if left <= 0:
-            return filled, True
+            return filled, "the capture's deadline passed"
         try:
             count = os.readv(core, [view[filled:]])
         except BlockingIOError:
@@ -163,11 +202,13 @@ def _fill(core: int, view: memoryview, deadline: float) -> tuple[int, bool]:
             else:
                 poll.poll(left * 1000)
             continue
+        except OSError as error:
+            return filled, f"the core could not be read on: {error.strerror}"
         if count == 0:
             break
         filled += count
         empty = 0
-    return filled, False
+    return filled, None
 
 
 class Raw:

@@ -19,14 +19,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from coredump_guard import log
+from coredump_guard import log, metadata
 from coredump_guard.arrival import Arrival
-from coredump_guard.metadata import gather
 from coredump_guard.pattern import UNLIMITED
 from coredump_guard.process import Process
 
 _SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
 _NSPID = re.compile(r"^NSpid:.*?(\d+)$", re.MULTILINE)
+_IDS = re.compile(r"^(Uid|Gid):\s*(\d+)", re.MULTILINE)
 _LIMIT = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
 _CHUNK = 1 << 20
 CREATE_SECONDS = 10.0
@@ -61,17 +61,18 @@ def hand_on(arrival: Arrival, held: Process, original: str, deadline: float) -> 
 
 def specifiers(arrival: Arrival, held: Process) -> dict[str, str]:
     """Return what core(5)'s specifiers mean for this crash; those of names cannot form a path."""
-    crash, known = arrival.crash, gather(held, arrival.crash.tid).process
-    inner = _NSPID.search(held.text("status"))
-    names = {"h": crash.hostname or os.uname().nodename, "e": crash.comm or known.comm, "E": known.executable}
-    names["f"] = os.path.basename(known.executable) or known.comm
+    crash, status = arrival.crash, held.text("status")
+    comm, executable = crash.comm or held.text("comm").removesuffix("\n"), metadata.executable(held)
+    inner, ids = _NSPID.search(status), dict(_IDS.findall(status))
+    names = {"h": crash.hostname or os.uname().nodename, "e": comm, "E": executable}
+    names["f"] = os.path.basename(executable) or comm
     numbers = {
         "p": inner[1] if inner else crash.pid,
         "P": crash.pid,
-        "i": known.tid or crash.pid,
-        "I": known.tid or crash.pid,
-        "u": known.uid,
-        "g": known.gid,
+        "i": crash.tid or crash.pid,
+        "I": crash.tid or crash.pid,
+        "u": ids.get("Uid", -1),
+        "g": ids.get("Gid", -1),
         "d": crash.dumpable,
         "s": crash.signal or 0,
         "t": int(crash.time or time.time()),

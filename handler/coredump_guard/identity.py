@@ -14,12 +14,15 @@ import stat
 from dataclasses import replace
 from typing import Any
 
-from coredump_guard import container, store
+from coredump_guard import container, log, store
 from coredump_guard.process import Process, read_all
 from coredump_guard.record import Identity
 
 BUNDLE_LIMIT = 4 << 20
 """Longest config.json that is read, in bytes."""
+
+WISH, NEVER, ALWAYS = "COREDUMP_CAPTURE", "never", "always"
+"""The variable of a pod's spec that says whether its cores are kept, and what it may say."""
 
 _PF_EXITING = 0x4
 """include/linux/sched.h"""
@@ -70,11 +73,20 @@ def identify(process: Process, root: str = "") -> Identity | None:
         monitor = _monitor(process, where.poduid)
     if monitor:
         root = root or f"{monitor}/root"
-    for learn in (_from_conmon, _from_bundle, _from_docker, _from_logs):
+    for learn in (_from_conmon, _from_bundle, _from_conmons_bundle, _from_docker, _from_logs):
         # Whatever is missing, unreadable or not what it should be: the next source may know.
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
             identity = _fill(identity, learn(identity, monitor, root))
     return identity
+
+
+def open_root(process: Process, owner: Identity) -> int:
+    """Open the node's root directory as the container's monitor sees it (O_PATH), to outlive that monitor.
+
+    Raises OSError.
+    """
+    monitor = _monitor(process, owner.poduid)
+    return os.open(f"{monitor}/root" if monitor else "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _exiting(process: Process) -> bool:
@@ -121,14 +133,38 @@ def _from_bundle(identity: Identity, monitor: str, _: str) -> dict[str, Any]:
 
     The working directory of containerd's shim is the sandbox's bundle; the container's own lies beside it.
     """
-    spec = json.loads(_read(f"{monitor}/cwd/../{identity.container_id}/config.json", BUNDLE_LIMIT))
+    return _of_spec(f"{monitor}/cwd/../{identity.container_id}", identity)
+
+
+def _from_conmons_bundle(identity: Identity, monitor: str, root: str) -> dict[str, Any]:
+    """Learn from CRI-O's bundle of the container, which its conmon names (-b)."""
+    arguments = _read(f"{monitor}/cmdline").decode("utf-8", "surrogateescape").split("\0")
+    return _of_spec(root + arguments[arguments.index("-b") + 1], identity)
+
+
+def _of_spec(bundle: str, identity: Identity) -> dict[str, Any]:
+    spec = json.loads(_read(f"{bundle}/config.json", BUNDLE_LIMIT))
     if not str(spec["linux"]["cgroupsPath"]).endswith(identity.container_id):
         return {}
     annotations = spec.get("annotations") or {}
-    return {
+    names = {
         name: next((str(annotations[key]) for key in keys if key in annotations), "")
         for name, keys in _FIELDS.items()
     }
+    return {**names, "capture": _wish((spec.get("process") or {}).get("env"))}
+
+
+def _wish(environment: object) -> str:
+    """Return what COREDUMP_CAPTURE says in the environment that a container was started with.
+
+    The process cannot alter that, unlike its own environment; nothing else of it is looked at.
+    """
+    said = [str(entry) for entry in environment or [] if str(entry).startswith(f"{WISH}=")]  # type: ignore[attr-defined]
+    wish = said[-1].partition("=")[2] if said else ""
+    if wish and wish not in (NEVER, ALWAYS):
+        log.warning(f"{WISH} in a pod's spec is neither {NEVER} nor {ALWAYS}, and ignored", value=wish[:40])
+        return ""
+    return wish
 
 
 def _from_docker(identity: Identity, _: str, root: str) -> dict[str, Any]:
@@ -138,7 +174,8 @@ def _from_docker(identity: Identity, _: str, root: str) -> dict[str, Any]:
     )
     labels = config.get("Config", {}).get("Labels") or {}
     image = str(labels.get("annotation.io.kubernetes.container.image", ""))
-    return {**_split_name(str(config.get("Name", "")).lstrip("/")), "image": image}
+    name = _split_name(str(config.get("Name", "")).lstrip("/"))
+    return {**name, "image": image, "capture": _wish(config.get("Config", {}).get("Env"))}
 
 
 def _split_name(name: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def gather(process: Process, tid: int | None, *, environ: bool = False) -> Metad
         uid=numbers.get("Uid", -1),
         gid=numbers.get("Gid", -1),
         comm=decode(_read(process, "comm").removesuffix(b"\n")),
-        executable=_executable(process),
+        executable=executable(process),
         cmdline=_cmdline(process, stat),
         threads=numbers.get("Threads", 0),
     )
@@ -171,7 +171,8 @@ def _of_memory(process: Process, name: str, stat: bytes, limit: int) -> bytes:
     return b""
 
 
-def _executable(process: Process) -> str:
+def executable(process: Process) -> str:
+    """Return the executable's path as the container saw it, or nothing if it cannot be read."""
     try:
         target = process.link("exe")
     except OSError:

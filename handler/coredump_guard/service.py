@@ -17,11 +17,15 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-from coredump_guard import arming, config, engine, log, pipedoor, socketdoor, status
+from coredump_guard import arming, config, engine, executables, log, pipedoor, socketdoor, status
 from coredump_guard.accountant import Accountant
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.deliverer import Deliverer
+from coredump_guard.keeper import Keeper
+from coredump_guard.engine import Outcome
+from coredump_guard.policy import SETTLE_SECONDS, Policy
+from coredump_guard.salvage import salvage
 from coredump_guard.spool import Spool
 
 
@@ -33,7 +37,16 @@ class Counts:
     handed_on: int = 0
     missed: int = 0
     last: str = ""
+    refused: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one crash."""
+        name = outcome.kind.replace(" ", "_")
+        with self.lock:
+            setattr(self, name, getattr(self, name) + 1)
+            if outcome.record:
+                self.last = outcome.record.id
 
 
 def _descriptors() -> int:
@@ -69,8 +82,10 @@ class Guard:
         self.config = config
         self.counts = Counts()
         self.started = time.time()
+        self.policy = Policy(config)
         self.deliverer = Deliverer(config)
         self.accountant = Accountant(config, self.in_hand)
+        self.keeper = Keeper(config)
         self.waiting: queue.Queue[Arrival | None] = queue.Queue(_descriptors() // 4)
         self.handling: set[int] = set()
         self._listening: list[socket.socket] = []
@@ -90,14 +105,19 @@ class Guard:
         doors = self._open_doors()
         workers = [self._thread(self._work) for _ in range(self.config.workers)]
         delivery = self._thread(self.deliverer.run)
+        executables.start(self.config, self.deliverer.wake)
+        self._thread(self._settle, end)
         self._rearm()
+        self.keeper.start()
         log.info("ready", node=self.config.node, spool=self.config.spool, store=self.config.store)
         end.wait()
+        self.keeper.stop()
         self._close_doors(doors)
         for _ in workers:
             self.waiting.put(None)
         for worker in workers:
             worker.join()
+        self.policy.settle()
         self.accountant.stop()
         account.join(timeout=5)
         self.deliverer.stop()
@@ -117,8 +137,7 @@ class Guard:
         spool = Spool(self.config.spool)
         try:
             spool.prepare()
-            for dump_id in spool.abandoned():
-                log.warning("a capture was cut off when its guard died", dump=dump_id)
+            self._thread(self._salvage, spool, spool.abandoned())
         except OSError as error:
             log.error("the spool takes nothing: crashes will be missed", spool=spool.root, error=error)
 
@@ -172,31 +191,23 @@ class Guard:
         return waiting | set(self.handling)
 
     def _handle(self, arrival: Arrival) -> None:
-        try:
-            outcome = engine.handle(arrival, self.config)
-        except Exception as error:  # the one broad catch: no crash may end the guard
-            log.error("a crash was missed", pid=arrival.crash.pid, reason=f"{type(error).__name__}: {error}")
-            with self.counts.lock:
-                self.counts.missed += 1
-            return
-        record = outcome.record
-        with self.counts.lock:
-            self.counts.captured += record is not None
-            self.counts.handed_on += record is None
-            if record:
-                self.counts.last = record.id
-        log.info(
-            outcome.kind,
-            what=outcome.detail,
-            pid=arrival.crash.pid,
-            dump=outcome.dump,
-            signal=record and record.signal.name,
-            bytes=record and record.core.bytes,
-            seconds=record and record.capture.seconds,
-            truncated=record and record.core.truncated,
-        )
-        if record:
+        outcome = engine.conclude(arrival, self.config, self.policy)
+        self.counts.add(outcome)
+        if outcome.record:
             self.deliverer.wake()
+
+    def _settle(self, end: threading.Event) -> None:
+        while not end.wait(SETTLE_SECONDS):
+            self.policy.settle()
+
+    def _salvage(self, spool: Spool, dump_ids: list[str]) -> None:
+        """Bring to delivery what captures have left that were cut off; a large core takes its time."""
+        for dump_id in dump_ids:
+            try:
+                salvage(spool, dump_id)
+            except OSError as error:
+                log.warning("a capture that was cut off waits", dump=dump_id, error=error)
+        self.deliverer.wake()
 
     @staticmethod
     def _thread(target: object, *arguments: object) -> threading.Thread:

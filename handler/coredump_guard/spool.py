@@ -31,13 +31,13 @@ class Draft:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._names: set[str] = set()
+        self.names = set(os.listdir(fd))
 
     def create(self, name: str) -> int:
         """Create a file of the dump and return its descriptor; raises OSError if it is there already."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, FILE_MODE, dir_fd=self._fd)
-        self._names.add(name)
+        self.names.add(name)
         return fd
 
     def write(self, name: str, data: bytes) -> None:
@@ -48,7 +48,7 @@ class Draft:
                 file.write(data)
         except OSError:
             os.unlink(name, dir_fd=self._fd)
-            self._names.remove(name)
+            self.names.remove(name)
             raise
 
     def reserve(self, name: str, size: int) -> None:
@@ -67,9 +67,24 @@ class Draft:
             file.write(data)
             file.truncate()
 
+    def open(self, name: str) -> int:
+        """Open a file of the dump for reading and return its descriptor; raises OSError."""
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a file another name, in place of what is called that."""
+        os.rename(name, new, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        self.names.remove(name)
+        self.names.add(new)
+
+    def unlink(self, name: str) -> None:
+        """Take a file out of the dump again."""
+        os.unlink(name, dir_fd=self._fd)
+        self.names.remove(name)
+
     def sync(self) -> None:
         """Make the dump's files and their names durable."""
-        for name in self._names:
+        for name in self.names:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
             try:
                 os.fsync(fd)
@@ -85,12 +100,13 @@ class Spool:
         self.root = root
         self.ready = f"{root}/ready"
         self._incoming = f"{root}/incoming"
-        self._broken = f"{root}/broken"
+        self.broken = f"{root}/broken"
 
     def prepare(self) -> None:
         """Create what is missing."""
-        for directory in (self.ready, self._incoming, self._broken):
-            os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+        for directory in (self.ready, self._incoming, self.broken):
+            if not os.path.isdir(directory):
+                os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
 
     @contextmanager
     def draft(self, dump_id: str) -> Iterator[Draft]:
@@ -101,34 +117,75 @@ class Spool:
         try:
             draft = Draft(fd)
             yield draft
-            draft.sync()
-            os.rename(path, f"{self.ready}/{dump_id}")
-            sync_directory(self.ready)
+            self._show(draft, dump_id)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
         finally:
             os.close(fd)
 
-    def abandoned(self) -> list[str]:
-        """Remove drafts whose writer died and return their ids."""
-        gone = []
-        for name in os.listdir(self._incoming):
-            # Blocked: a doorman captures into it at this moment. Not found: that one has just finished.
-            with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError):
-                self._remove_unlocked(f"{self._incoming}/{name}")
-                if not name.endswith(_DELIVERED):
-                    gone.append(name)
-        return gone
+    @contextmanager
+    def adopt(self, dump_id: str) -> Iterator[Draft]:
+        """Go on with a draft whose writer died; it is left as it is if the block raises, for another time.
 
-    @staticmethod
-    def _remove_unlocked(path: str) -> None:
+        Raises BlockingIOError if the writer lives, FileNotFoundError if it has just ended.
+        """
+        path = f"{self._incoming}/{dump_id}"
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path)
+            os.stat(path)
+            draft = Draft(fd)
+            yield draft
+            self._show(draft, dump_id)
         finally:
             os.close(fd)
+
+    def _show(self, draft: Draft, dump_id: str) -> None:
+        draft.sync()
+        os.rename(f"{self._incoming}/{dump_id}", f"{self.ready}/{dump_id}")
+        sync_directory(self.ready)
+
+    def abandoned(self) -> list[str]:
+        """Return the ids of the drafts whose writer died, and finish removals that were cut short."""
+        found = []
+        for name in sorted(os.listdir(self._incoming)):
+            path = f"{self._incoming}/{name}"
+            # Blocked: a doorman captures into it at this moment. Not found: that one has just finished.
+            with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError):
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.stat(path)
+                    if name.endswith(_DELIVERED):
+                        shutil.rmtree(path)
+                    else:
+                        found.append(name)
+                finally:
+                    os.close(fd)
+        return found
+
+    def discard(self, name: str) -> None:
+        """Remove a draft that nothing can be made of."""
+        shutil.rmtree(f"{self._incoming}/{name}")
+
+    def rewrite(self, record: Record) -> None:
+        """Let a dump that is nothing but its record wait for delivery, in the place of an older record.
+
+        Raises OSError.
+        """
+        new = f"{self._incoming}/{record.id}.record"
+        with open(new, "wb", opener=_private) as file:
+            file.write(record.to_json().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.rename(new, f"{self.path(record.id)}/{store.INFO}")
+            sync_directory(self.path(record.id))
+        except FileNotFoundError:  # none waits, or it has just been delivered
+            os.unlink(new)
+            with self.draft(record.id) as draft:
+                draft.write(store.INFO, record.to_json().encode())
 
     def pending(self) -> list[str]:
         """Return the ids of the dumps that wait for delivery, oldest crash first."""
@@ -165,9 +222,9 @@ class Spool:
     def set_aside(self, dump_id: str) -> str:
         """Move a dump that cannot be delivered out of the way and return where it lies now."""
         # Numbered: the same dump may have been set aside, mended and put back by a person before.
-        taken = os.listdir(self._broken)
+        taken = os.listdir(self.broken)
         names = (dump_id, *(f"{dump_id}.{number}" for number in range(len(taken))))
-        aside = f"{self._broken}/{next(name for name in names if name not in taken)}"
+        aside = f"{self.broken}/{next(name for name in names if name not in taken)}"
         os.rename(self.path(dump_id), aside)
         return aside
 
@@ -179,6 +236,10 @@ class Spool:
                 with contextlib.suppress(FileNotFoundError):  # delivered meanwhile
                     total += os.lstat(f"{directory}/{name}").st_blocks * 512
         return total
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
 
 
 def _locked_directory(path: str) -> int:

@@ -16,6 +16,7 @@ from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.engine import Outcome, handle
 from coredump_guard.pattern import Crash
+from coredump_guard.policy import Policy
 from coredump_guard.record import Identity
 from coredump_guard.spool import Spool
 
@@ -67,7 +68,7 @@ def arrival() -> Iterator[Arrival]:
 
 def handled(config: Config) -> Outcome:
     with arrival() as arrived:
-        return handle(arrived, config)
+        return handle(arrived, config, Policy(config))
 
 
 def remember(config: Config, original: str) -> None:
@@ -80,7 +81,7 @@ def remember(config: Config, original: str) -> None:
 def test_a_pods_crash_is_captured(config: Config, spool: Spool, proc: Path) -> None:
     (proc / "cgroup").write_text(IN_POD)
     outcome = handled(config)
-    assert (outcome.kind, outcome.detail) == ("captured", "unidentified")
+    assert (outcome.kind, outcome.whose) == ("captured", "unidentified")
     assert outcome.record is not None
     assert outcome.record.identity == Identity(poduid=UID, container_id=C)
     assert (outcome.record.core.bytes, outcome.dump) == (len(CORE), spool.pending()[0])
@@ -92,19 +93,15 @@ def test_a_pods_crash_that_can_be_named_says_whose(
 ) -> None:
     (proc / "cgroup").write_text(IN_POD)
     monkeypatch.setattr(identity, "identify", lambda _: Identity("demo", "web", UID, "app"))
-    assert handled(config).detail == "demo/web/app"
+    assert handled(config).whose == "demo/web/app"
 
 
 def test_a_hosts_crash_is_handed_on(config: Config, spool: Spool, proc: Path) -> None:
     (proc / "cgroup").write_text(ON_HOST)
     remember(config, "|/bin/true")
     outcome = handled(config)
-    assert (outcome.kind, outcome.detail, outcome.record, outcome.dump) == (
-        "handed on",
-        "to /bin/true",
-        None,
-        None,
-    )
+    assert (outcome.kind, outcome.detail, outcome.whose) == ("handed on", "to /bin/true", "host")
+    assert (outcome.record, outcome.dump) == (None, None)
     assert spool.pending() == []
 
 
@@ -115,9 +112,9 @@ def test_a_hosts_crash_that_cannot_be_handed_on_is_kept(
     (proc / "cgroup").write_text(ON_HOST)
     remember(config, original)
     outcome = handled(config)
-    assert (outcome.kind, outcome.detail) == ("captured", "unidentified")
+    assert (outcome.kind, outcome.whose) == ("captured", "host")
     assert outcome.record is not None
-    assert outcome.record.core.bytes == len(CORE)
+    assert (outcome.record.identity, outcome.record.core.bytes) == (Identity(host=True), len(CORE))
     assert spool.pending() == [outcome.dump]
     assert "a host's crash is kept, it could not be handed on" in capsys.readouterr().err
 

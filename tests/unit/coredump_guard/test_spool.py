@@ -125,14 +125,18 @@ with Spool(sys.argv[1]).draft(sys.argv[2]) as draft:
 """
 
 
-def test_what_a_killed_writer_left_is_removed(spool: Spool) -> None:
+def test_what_a_killed_writer_left_can_be_gone_on_with(spool: Spool) -> None:
     command = [sys.executable, "-c", KILLED, spool.root, ID]
     path = {"PYTHONPATH": str(Path(module.__file__).parents[1])}
     assert subprocess.run(command, check=False, timeout=30, env=path).returncode == 9
     assert in_incoming(spool) == [ID]
     assert spool.pending() == []
     assert spool.abandoned() == [ID]
-    assert in_incoming(spool) == []
+    with spool.adopt(ID) as draft:
+        assert draft.names == {"maps"}
+        draft.write("more", b"")
+    assert spool.abandoned() == in_incoming(spool) == []
+    assert sorted(os.listdir(spool.path(ID))) == ["maps", "more"]
 
 
 def test_a_draft_that_is_being_written_is_not_abandoned(spool: Spool) -> None:

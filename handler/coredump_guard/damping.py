@@ -1,0 +1,117 @@
+"""A crash loop: of which crashes a core is kept, and which are only counted. Pure decisions.
+
+Not here: which crashes are one loop, and where that is remembered (loops).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from coredump_guard.record import Record
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much of a loop is kept: the first, and the newest so many, one in window / newest seconds."""
+
+    newest: int
+    window: float
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave to keep one more dump, in the place of another one if there are enough."""
+
+    replaces: str | None = None
+
+
+@dataclass
+class Ring:
+    """What is kept of a loop: the ids of its first dump and of its newest."""
+
+    kept: list[str] = field(default_factory=list)
+    at: float = 0.0
+    """When leave was last given, in seconds since boot."""
+    open: int = 0
+    """How many leaves wait to be settled."""
+
+    def take(self, now: float, pace: Pace) -> Grant | None:
+        """Give leave to keep one more, or None; every leave is to be settled."""
+        if len(self.kept) + self.open <= pace.newest:
+            grant = Grant()
+        elif pace.newest and now - self.at >= pace.window / pace.newest and len(self.kept) > 1:
+            grant = Grant(self.kept.pop(1))
+        else:
+            return None
+        self.open += 1
+        self.at = now
+        return grant
+
+    def settle(self, grant: Grant, dump_id: str | None) -> None:
+        """Say which dump came of a leave; None: of nothing, and what it would have replaced stays."""
+        self.open -= 1
+        if dump_id is not None:
+            self.kept.append(dump_id)
+        elif grant.replaces is not None:
+            self.kept.insert(1, grant.replaces)
+
+
+@dataclass
+class Loop:
+    """One container's crashes."""
+
+    last: float
+    """The last crash, in seconds since boot."""
+    cores: Ring = field(default_factory=Ring)
+    refusals: Ring = field(default_factory=Ring)
+    """Records without a core: they never take the place of a core."""
+    tally: Record | None = None
+    """The one record of the crashes that were only counted; its `crashes` says how many."""
+    written: int = 0
+    """How many of them the spool has been told of."""
+    shared: int = 0
+    """How many of them the memory on disk held when it was last read or written."""
+
+    @property
+    def counted(self) -> int:
+        """How many crashes were only counted."""
+        return self.tally.crashes if self.tally else 0
+
+    def merge(self, other: Loop) -> None:
+        """Take over what another process has added to the memory since we last read or wrote it."""
+        for ours, theirs in ((self.cores, other.cores), (self.refusals, other.refusals)):
+            newest = max(ours.kept, default="")
+            ours.kept += [dump for dump in theirs.kept if dump > newest]
+        self.last = max(self.last, other.last)
+        self.written = min(self.written, other.written)
+        if self.tally and other.tally:
+            crashes = other.counted + self.counted - self.shared
+            until = max(self.tally.until or "", other.tally.until or "")
+            self.tally = replace(other.tally, crashes=crashes, until=until)
+        else:
+            self.tally = self.tally or other.tally
+        self.shared = other.counted
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it for JSON. Leaves are not remembered: they end with the process they were given to."""
+        return {
+            "last": self.last,
+            **{name: {"kept": ring.kept, "at": ring.at} for name, ring in self._rings()},
+            "tally": self.tally.to_json() if self.tally else None,
+            "written": self.written,
+        }
+
+    def _rings(self) -> list[tuple[str, Ring]]:
+        return [("cores", self.cores), ("refusals", self.refusals)]
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> Loop:
+        """Read what `to_plain` made; raises ValueError, TypeError or LookupError if it is anything else."""
+        loop = cls(float(values["last"]), written=int(values["written"]))
+        for name, ring in loop._rings():
+            ring.kept = [str(dump) for dump in values[name]["kept"]]
+            ring.at = float(values[name]["at"])
+        loop.tally = Record.from_json(values["tally"]) if values["tally"] else None
+        loop.shared = loop.counted
+        return loop

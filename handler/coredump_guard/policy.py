@@ -1,0 +1,144 @@
+"""The policy: whether a crash's core is kept, only noted, or only counted; decided before it is drained.
+
+In the order of the rules: namespaces, the pod's own wish, the largest core, crash loops, room in the spool.
+Not here: how a loop is damped (damping), the spool's bounds (room), and a core that proves too large (drain).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from fnmatch import fnmatchcase
+
+from coredump_guard import identity, log, loops, tally
+from coredump_guard.capture import boot_id
+from coredump_guard.config import Config
+from coredump_guard.damping import Grant, Loop, Pace
+from coredump_guard.loops import Loops
+from coredump_guard.pattern import Crash
+from coredump_guard.record import Identity
+from coredump_guard.room import SLACK, Room, group
+from coredump_guard.spool import Spool
+from coredump_guard.verdict import Verdict
+
+SETTLE_SECONDS = 5.0
+"""How far the tallies in the spool and the memory of loops may be behind."""
+
+
+def refusal(owner: Identity, config: Config) -> str | None:
+    """Say which setting speaks against this owner's cores, or None.
+
+    Rules for namespaces concern those that are known: what cannot be named is kept, for root's eyes.
+    """
+    name = owner.namespace
+    denied = next((glob for glob in config.deny if name and fnmatchcase(name, glob)), None)
+    if denied is not None:
+        return f"[policy] deny = {denied}: no cores of namespace {name} are kept"
+    if owner.capture == identity.NEVER:
+        return "COREDUMP_CAPTURE = never: the pod's spec wants no cores"
+    allowed = not name or owner.capture == identity.ALWAYS or any(fnmatchcase(name, g) for g in config.allow)
+    if not allowed:
+        wish = "a pod may ask for it with COREDUMP_CAPTURE=always"
+        return f"[policy] allow = {' '.join(config.allow)}: namespace {name} is not among them; {wish}"
+    return "[policy] largest_core = 0: no cores are kept" if config.largest_core == 0 else None
+
+
+def loop_name(owner: Identity, executable: str) -> str:
+    """Name the crash loop that a crash belongs to; restarts change a container's id, but not its name."""
+    if owner.host:
+        return f"host {executable}"
+    if owner.complete:
+        return f"{owner.namespace}/{owner.poduid}/{owner.container}"
+    return owner.container_id or owner.poduid
+
+
+class Policy:
+    """The rules with what they have to remember, for several workers at once."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._pace = Pace(config.loop_newest, config.loop_window)
+        self._spool = Spool(config.spool)
+        self._room = Room(config)
+        self._lock = threading.Lock()
+        self._settling = threading.Lock()
+        self._loops = Loops(config.state, boot_id(), config.loop_window)
+        self._dirty = True  # tallies of a guard that died may be behind
+        with contextlib.suppress(OSError), loops.locked(config.state):
+            self._loops.read()
+
+    def judge(self, crash: Crash, owner: Identity, executable: str, refused: str | None = None) -> Verdict:
+        """Decide what becomes of a crash; refused says why no core of it can be kept, where that is known."""
+        refused = refused or refusal(owner, self._config)
+        name, when = loop_name(owner, executable), loops.now()
+        with self._lock:
+            self._dirty = True
+            loop = self._loops.crashed(name or "unidentified", when)
+            if not refused:
+                # Crashes of which nothing at all is known are no loop: they may be anybody's.
+                grant = loop.cores.take(when, self._pace) if name else Grant()
+                if grant is None:
+                    return self._count(loop, crash, owner, executable, self._damped())
+                refused = self._room.refusal(group(owner))
+                if not refused:
+                    room = self._room.allot(group(owner))
+                    return Verdict(room=room, ring=loop.cores if name else None, grant=grant)
+                if name:
+                    loop.cores.settle(grant, None)
+            return self._note(loop, crash, owner, executable, refused)
+
+    def _note(self, loop: Loop, crash: Crash, owner: Identity, executable: str, refused: str) -> Verdict:
+        """Let a refused crash have a record, unless there are enough of them or no room even for that."""
+        grant = loop.refusals.take(loops.now(), self._pace)
+        if grant and not self._room.refusal(group(owner), SLACK):
+            return Verdict(refused, ring=loop.refusals, grant=grant)
+        if grant:
+            loop.refusals.settle(grant, None)
+        return self._count(loop, crash, owner, executable, refused)
+
+    def done(self, verdict: Verdict, dump_id: str | None) -> None:
+        """Say what came of a verdict that was not a count: a dump, or None for nothing."""
+        if verdict.room:
+            verdict.room.close()
+        if verdict.ring and verdict.grant:
+            with self._lock:
+                verdict.ring.settle(verdict.grant, dump_id)
+                self._dirty = True
+
+    def _damped(self) -> str:
+        newest, window = self._pace.newest, self._pace.window
+        pace = f" and one in {window / newest:.0f} s" if newest else ""
+        return f"[policy] loop_newest = {newest} and loop_window = {window:.0f} keep its first core{pace}"
+
+    def _count(self, loop: Loop, crash: Crash, owner: Identity, executable: str, reason: str) -> Verdict:
+        sentence = f"crash loop: {reason}"
+        if loop.tally:
+            loop.tally = tally.count(loop.tally, crash, sentence)
+        else:
+            loop.tally = tally.begin(crash, owner, executable, sentence, self._config.node)
+        return Verdict(sentence, loop.tally.id)
+
+    def settle(self) -> None:
+        """Write down what is new: the tallies into the spool, the loops into the state directory.
+
+        To be called every SETTLE_SECONDS and at the end. What cannot be written now is tried the next time.
+        """
+        with self._settling:
+            try:
+                if self._dirty:
+                    with loops.locked(self._config.state):
+                        self._write()
+            except OSError as error:
+                log.warning("crash loops cannot be written down", state=self._config.state, error=error)
+
+    def _write(self) -> None:
+        with self._lock:
+            self._loops.read()
+            untold = [(loop, loop.tally) for loop in self._loops.untold() if loop.tally]
+        for loop, record in untold:
+            self._spool.rewrite(record)
+            loop.written = record.crashes
+        with self._lock:
+            self._loops.expire(loops.now())
+            self._loops.write()
+            self._dirty = bool(self._loops.untold())
