@@ -58,6 +58,12 @@ def siginfo(signal: int, code: int, address: int, bits: int = 64, order: str = "
     return note(SIGINFO, head + bytes(128 - len(head)), order)
 
 
+def prstatus(pid: int, bits: int = 64, order: str = "<") -> bytes:
+    """Return the note of a thread: struct elf_prstatus up to pr_pid, and zeros."""
+    before = 32 if bits == 64 else 24
+    return note(PRSTATUS, bytes(before) + struct.pack(f"{order}i", pid) + bytes(300), order)
+
+
 @pytest.mark.parametrize(("bits", "order"), FORMS)
 def test_size_and_signal(bits: int, order: str) -> None:
     notes = note(PRSTATUS, bytes(336), order) + siginfo(11, 1, 0xDEAD0, bits, order)
@@ -71,6 +77,38 @@ def test_pn_xnum_is_measured_by_its_section_header(bits: int, order: str) -> Non
     notes = siginfo(6, -6, 0, bits, order)
     head = core_head([(PT_NOTE, 0, len(notes))], notes, bits=bits, order=order, phnum=0xFFFF, shoff=0x900000)
     assert parse(head) == Head(0x900000 + (64 if bits == 64 else 40), 6, -6, None)
+
+
+@pytest.mark.parametrize(("bits", "order"), FORMS)
+def test_pn_xnum_notes_are_reached_behind_all_the_headers(bits: int, order: str) -> None:
+    """As the kernel writes more than 65,534 segments: the true number of headers, then the notes."""
+    notes = prstatus(4712, bits, order) + siginfo(11, 1, 0xBEEF, bits, order)
+    segments = [(PT_NOTE, 0, len(notes))] + [(PT_LOAD, 0x1000, 0x1000)] * 70_000
+    core = core_head(segments, notes, bits=bits, order=order, phnum=0xFFFF, shoff=0x900000)
+    head = b""
+    while len(head) < (more := min(wanted(head), len(core))):
+        head = core[:more]
+    assert len(head) == len(core)
+    assert parse(head) == Head(0x900000 + (64 if bits == 64 else 40), 11, 1, 0xBEEF, 4712)
+
+
+def test_pn_xnum_with_notes_out_of_reach_is_bounded() -> None:
+    far = core_head([(PT_LOAD, 1 << 60, 0)], phnum=0xFFFF) + bytes(100)
+    assert wanted(far) == elfcore.HEAD_LIMIT
+
+
+@pytest.mark.parametrize(("bits", "order"), FORMS)
+def test_the_first_threads_note_is_the_crashed_threads(bits: int, order: str) -> None:
+    both = [prstatus(number, bits, order) for number in (7, 8)]
+    notes = both[0] + siginfo(6, -6, 0, bits, order) + both[1]
+    found = parse(core_head([(PT_NOTE, 0, len(notes))], notes, bits=bits, order=order))
+    assert (found.signal, found.tid) == (6, 7)
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_no_thread_has_such_a_number(pid: int) -> None:
+    notes = prstatus(pid)
+    assert parse(core_head([(PT_NOTE, 0, len(notes))], notes)).tid is None
 
 
 def test_pn_xnum_without_a_section_header_has_no_known_size() -> None:

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coredump_guard import metadata
-from coredump_guard.metadata import gather, start_time
+from coredump_guard.capture import RECORD_ROOM
+from coredump_guard.metadata import crashed_thread, fitted, gather, start_time
 from coredump_guard.process import Process
-from coredump_guard.record import MAX_BYTES, Capture, Core, Identity, Record, Signal
+from coredump_guard.record import MAX_BYTES, Capture, Core, Identity, Module, Record, Signal, Thread
+from coredump_guard.record import Process as ProcessRecord
 
 PYTHON = os.path.realpath(sys.executable)
 PROGRAM = """
@@ -139,6 +141,160 @@ def test_a_huge_command_line_never_makes_a_record_too_long(arguments: list[bytes
     assert len(text) < MAX_BYTES
     assert Record.from_json(text) == record
     assert record.process.cmdline[0] == "app"
+
+
+THREADS = """
+import sys, threading, time
+threading.stack_size(65536)
+for number in range(int(sys.argv[1])):
+    thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+    thread.start()
+    with open(f"/proc/self/task/{thread.native_id}/comm", "w") as comm:
+        comm.write(f"thread {number}")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def threaded(count: int) -> Iterator[Process]:
+    command = [PYTHON, "-I", "-S", "-c", THREADS, str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            with Process("/proc", process.pid) as held:
+                yield held
+        finally:
+            process.kill()
+
+
+def test_threads_have_their_names() -> None:
+    with threaded(3) as held:
+        found = gather(held, None)
+    assert [thread.tid for thread in found.threads] == sorted(thread.tid for thread in found.threads)
+    assert found.threads[0] == Thread(held.pid, found.process.comm)
+    assert {thread.name for thread in found.threads[1:]} == {"thread 0", "thread 1", "thread 2"}
+    assert found.process.threads == 4
+
+
+def test_of_too_many_threads_the_crashed_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "MAX_THREADS", 3)
+    with threaded(5) as held:
+        last = int(held.threads()[-1])
+        assert [thread.tid for thread in gather(held, last).threads][-1] == last
+        assert len(gather(held, last).threads) == len(gather(held, held.pid).threads) == 3
+
+
+def test_the_crashed_threads_number_in_its_own_namespace_is_translated() -> None:
+    with threaded(3) as held:
+        for thread in held.threads():
+            assert crashed_thread(held, int(thread)) == int(thread)  # one namespace: the same number
+        assert crashed_thread(held, 1 << 22) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a PID namespace")
+def test_the_number_in_another_pid_namespace_is_translated() -> None:
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        PYTHON,
+        "-I",
+        "-S",
+        "-c",
+        THREADS,
+        "2",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as outer:
+        try:
+            assert outer.stdout is not None
+            assert outer.stdout.readline() == b"ready\n"
+            children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
+            with Process("/proc", int(children)) as held:
+                threads = [int(thread) for thread in held.threads()]
+                assert [crashed_thread(held, number) for number in (1, 2, 3)] == threads
+                assert threads[0] != 1
+        finally:
+            outer.kill()
+
+
+def test_modules_begin_with_the_executable() -> None:
+    with started() as held:
+        found = gather(held, None).modules
+    assert found[0].path == PYTHON
+    assert any("/libc.so" in module.path and len(module.build_id) == 40 for module in found)
+
+
+def test_environ_only_if_asked_for() -> None:
+    with started() as held:
+        assert "environ" not in gather(held, None).files
+        copied = gather(held, None, environ=True).files["environ"]
+    assert set(copied.rstrip(b"\0").split(b"\0")) >= {
+        os.fsencode(f"{key}={value}") for key, value in os.environ.items() if key == "PATH"
+    }
+
+
+def hostile_record(words: list[str], threads: int, modules: int, executable: str) -> Record:
+    process = ProcessRecord(1, comm="\x01" * 64, executable=executable * 4096, cmdline=words)
+    return Record(
+        "id", "t", "n", "b", "k", Identity(), process, Signal(11, "SIGSEGV"), Core(0, 0),
+        Capture("pipe", 0.0, "1"), threads=[Thread(number, "\x01" * 64) for number in range(threads)],
+        modules=[Module("\x01" * 4096, "f" * 128, hex(1 << 63)) for _ in range(modules)],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [[], ["\x01" * 65536], [""] * 65536, ["\\xff" * 65536], ["x"] * 32768])
+@pytest.mark.parametrize("threads", [0, 1000])
+@pytest.mark.parametrize("modules", [0, 500])
+def test_the_record_always_fits_its_room(words: list[str], threads: int, modules: int) -> None:
+    record = hostile_record(words, threads, modules, "\x01")
+    cut = fitted(record, RECORD_ROOM)
+    assert len(cut.to_json()) <= RECORD_ROOM
+    assert Record.from_json(cut.to_json()) == cut
+    if len(record.to_json()) > RECORD_ROOM:
+        lasts = [
+            cut.process.cmdline[-1:],
+            [t.name for t in cut.threads[-1:]],
+            [m.path for m in cut.modules[-1:]],
+        ]
+        assert any(last and last[0].endswith(" more left out)") for last in lasts)
+    else:
+        assert cut == record
+
+
+def test_the_longest_list_is_the_one_that_is_cut() -> None:
+    record = hostile_record(["--option"] * 10, 10, 500, "/bin/app")
+    cut = fitted(record, RECORD_ROOM)
+    assert (cut.process, cut.threads) == (record.process, record.threads)
+    left = len(cut.modules) - 1
+    assert cut.modules == [*record.modules[:left], Module(f"({500 - left} more left out)", "", "")]
+
+
+def test_a_process_whose_arguments_cannot_be_read_without_waiting_has_none() -> None:
+    """A process that maps a FUSE file over its arguments keeps whoever reads them: here, pages not there."""
+    program = """
+import ctypes, mmap, sys
+fields = open("/proc/self/stat").read().rpartition(")")[2].split()
+start = int(fields[45]) & -4096
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+file = open("/proc/self/exe", "rb")
+where = libc.mmap(ctypes.c_void_p(start), ctypes.c_size_t(4096), 1, 0x12, file.fileno(), ctypes.c_long(0))
+print("ready" if where == start else "not mapped", flush=True)
+sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([PYTHON, "-I", "-c", program], stdin=pipe, stdout=pipe) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            with Process("/proc", process.pid) as held:
+                assert gather(held, None).process.cmdline == []
+        finally:
+            process.kill()
 
 
 def test_bytes_that_are_no_text_are_kept_readable() -> None:
