@@ -1,45 +1,39 @@
-"""core_pattern and core_pipe_limit: set to ours, what was there remembered once and put back exactly.
+"""core_pattern and what goes with it: set to ours, kept so, and put back exactly.
 
-Not here: how our pattern is built and recognised (pattern).
+Not here: how our pattern is built and recognised (pattern), how the kernel is written (sysctl), how what was
+there is remembered (original), when it is looked after (keeper).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
 
-from coredump_guard import pattern, pipedoor
+from coredump_guard import original as memory
+from coredump_guard import pattern, pipedoor, sysctl
 from coredump_guard.config import Config
+from coredump_guard.sysctl import Settings, current
+
+__all__ = ["ArmingError", "Settings", "arm", "current", "disarm", "original"]
 
 KERNEL_DEFAULT = "core"
-_ORDER = ("core_pipe_limit", "core_pattern")
-"""How they are written: no crash comes to our pattern while another's limit holds."""
+_PIPE_LIMIT = "0"
+"""No bound: a crash over a bound would be lost."""
+_SUID_DUMPABLE = "2"
+"""Processes that changed their ids are dumped too, for root's eyes: proc_sys_fs(5)."""
 
 
 class ArmingError(Exception):
     """The kernel's settings could not be changed; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The kernel's settings that arming changes, as text without the final newline."""
-
-    core_pattern: str
-    core_pipe_limit: str
-
-
-def current(sys_kernel: str = "/proc/sys/kernel") -> Settings:
-    """Read the settings in force."""
-    return Settings(_read(f"{sys_kernel}/core_pattern"), _read(f"{sys_kernel}/core_pipe_limit"))
-
-
-def has_sockets(sys_kernel: str = "/proc/sys/kernel") -> bool:
+def has_sockets(sys_kernel: str = f"{sysctl.ROOT}/kernel") -> bool:
     """Whether this kernel can hand cores to a socket; one that cannot takes '@…' for a file's name."""
-    with contextlib.suppress(OSError):
-        return "socket" in _read(f"{sys_kernel}/core_modes").split()
+    with contextlib.suppress(OSError), open(f"{sys_kernel}/core_modes", encoding="utf-8") as file:
+        return "socket" in file.read().split()
     return False
 
 
@@ -50,9 +44,9 @@ def door(config: Config) -> str:
     return "socket" if has_sockets() else "pipe"
 
 
-def door_in_force(config: Config) -> str | None:
+def door_in_force(config: Config, now: Settings | None = None) -> str | None:
     """Return the door that the kernel takes to this installation, or None if it takes none."""
-    in_force = current().core_pattern
+    in_force = (now or current()).core_pattern
     if not pattern.is_ours(in_force):
         return None
     if in_force.lstrip("@") == config.kernel_socket:
@@ -65,35 +59,29 @@ def arm(config: Config, mode: str | None = None) -> Settings:
 
     Returns what is in force now. Raises ArmingError, and then leaves everything as it was.
     """
-    wanted = Settings(_pattern(config, mode or door(config)), "0")
-    before = current()
-    if not pattern.is_ours(before.core_pattern):
-        made = _remember(config, before)
-    else:
-        # An earlier installation may have lost its memory: the kernel's default is the best that is known.
-        made = original(config) is None and _remember(config, Settings(KERNEL_DEFAULT, "0"))
-    try:
-        _write(wanted, before)
-    except ArmingError:
-        if made:
-            os.unlink(_memory(config))
-        raise
-    return wanted
+    mode = mode or door(config)
+    if mode == "socket":
+        _expect_guard(config)
+    os.makedirs(config.state, 0o750, exist_ok=True)
+    with _told(config), memory.locked(config.state):
+        return _arm(config, mode)
 
 
 def disarm(config: Config) -> Settings:
     """Put back what was remembered, and forget it; raises ArmingError.
 
-    What somebody else has set in the meantime is left alone, be it the pattern or the limit.
+    What somebody else has set in the meantime is left alone, be it the pattern or another of the settings.
     """
-    before = original(config)
-    now = current()
-    if pattern.is_ours(now.core_pattern):
-        _write(before or Settings(KERNEL_DEFAULT, "0"), now)
-    elif before and now.core_pipe_limit == "0" and not _is_stale(config):
-        _write(replace(now, core_pipe_limit=before.core_pipe_limit), now)
-    if before is not None:
-        os.unlink(_memory(config))
+    with (
+        _told(config),
+        memory.locked(config.state) if os.path.isdir(config.state) else contextlib.nullcontext(),
+    ):
+        before, now = original(config), current()
+        wanted = _restored(config, before, now)
+        # The other way round than they were set.
+        sysctl.write(wanted, now, tuple(reversed(sysctl.FILES)))
+        if before is not None:
+            memory.forget(config.state)
     return current()
 
 
@@ -102,38 +90,131 @@ def original(config: Config) -> Settings | None:
 
     Raises ArmingError if the memory is damaged, OSError if it cannot be read.
     """
+    with _told(config):
+        return memory.recall(config.state)
+
+
+def is_armed(config: Config) -> bool:
+    """Whether this installation was armed since the machine started, and not disarmed."""
     try:
-        memory = _recall(config)
-        return None if memory is None else Settings(memory["core_pattern"], memory["core_pipe_limit"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArmingError(f"{_memory(config)} cannot be read ({error}): mend or remove it") from None
+        return memory.is_of_this_boot(config.state)
+    except (OSError, ValueError):  # damaged: a person must say
+        return False
+
+
+def drift(config: Config, now: Settings) -> list[str]:
+    """Return what is not as arming left it, in words with what was found."""
+    found = []
+    in_force = door_in_force(config, now)
+    if in_force is None:
+        found.append(f"core_pattern {now.core_pattern}")
+    elif in_force == "socket" and not _is_socket(config.kernel_socket):
+        found.append(f"{config.kernel_socket} gone")
+    if now.core_pipe_limit != _PIPE_LIMIT:
+        found.append(f"core_pipe_limit {now.core_pipe_limit}")
+    if config.setuid and now.suid_dumpable != _SUID_DUMPABLE:
+        found.append(f"suid_dumpable {now.suid_dumpable}")
+    found += [f"{link} gone" for link in _links(config) if not os.path.exists(link)]
+    return found
+
+
+def repair(config: Config) -> bool:
+    """Put ours back if this installation is armed; called by its guard.
+
+    Returns whether it was needed and done: a disarm that is under way is not undone. Raises ArmingError.
+    """
+    if not is_armed(config):
+        return False
+    with _told(config), memory.locked(config.state, 0):
+        if not is_armed(config) or not drift(config, current()):
+            return False
+        socket = door(config) == "socket" and _is_socket(config.kernel_socket)
+        _arm(config, "socket" if socket else "pipe")
+    return True
+
+
+def _arm(config: Config, mode: str) -> Settings:
+    before, known = current(), memory.recall(config.state)
+    ours, this_boot = pattern.is_ours(before.core_pattern), memory.is_of_this_boot(config.state)
+    wanted = Settings(_pattern(config, mode), _PIPE_LIMIT, _suid_dumpable(config, before, known))
+    memory.remember(config.state, _original(config, before, known if ours or this_boot else None))
+    try:
+        _link_runtime(config)
+        sysctl.write(wanted, before)
+    except (sysctl.SettingError, OSError):
+        if not (ours or this_boot):
+            memory.forget(config.state)
+        raise
+    return wanted
+
+
+def _original(config: Config, before: Settings, known: Settings | None) -> Settings:
+    """Return what is to be remembered: what is known already, and never a pattern of ours."""
+    suid_dumpable = before.suid_dumpable if config.setuid else ""
+    if known:
+        return replace(known, suid_dumpable=known.suid_dumpable or suid_dumpable)
+    if pattern.is_ours(before.core_pattern):
+        return _defaults(config)
+    return replace(before, suid_dumpable=suid_dumpable)
+
+
+def _defaults(config: Config) -> Settings:
+    """Return the kernel's own settings, the best that is known where an installation has lost its memory."""
+    return Settings(KERNEL_DEFAULT, "0", "0" if config.setuid else "")
+
+
+def _suid_dumpable(config: Config, before: Settings, known: Settings | None) -> str:
+    if config.setuid:
+        return _SUID_DUMPABLE
+    if known and known.suid_dumpable and before.suid_dumpable == _SUID_DUMPABLE:  # ours, from before
+        return known.suid_dumpable
+    return before.suid_dumpable
+
+
+def _restored(config: Config, before: Settings | None, now: Settings) -> Settings:
+    """Return what disarming leaves: what is not ours any more stays as it is."""
+    ours = pattern.is_ours(now.core_pattern)
+    if not ours and not is_armed(config):
+        return now
+    known = before or _defaults(config)
+    return Settings(
+        known.core_pattern if ours else now.core_pattern,
+        known.core_pipe_limit if ours or now.core_pipe_limit == _PIPE_LIMIT else now.core_pipe_limit,
+        known.suid_dumpable or now.suid_dumpable
+        if now.suid_dumpable == _SUID_DUMPABLE
+        else now.suid_dumpable,
+    )
 
 
 def _pattern(config: Config, mode: str) -> str:
     try:
-        if mode == "pipe":
-            _link_runtime(config)
-            return pattern.pipe_pattern(config.interpreter, config.doorman)
-        if not has_sockets():
-            raise ArmingError("this kernel has no coredump sockets (Linux 6.17): set [guard] mode = pipe")
-        pipedoor.ask_status(config.guard_socket)
-        return pattern.socket_pattern(config.kernel_socket)
+        if mode == "socket":
+            return pattern.socket_pattern(config.kernel_socket)
+        return pattern.pipe_pattern(config.interpreter, config.doorman)
     except ValueError as error:
         raise ArmingError(f"{error}: choose another path") from None
+
+
+def _expect_guard(config: Config) -> None:
+    if not has_sockets():
+        raise ArmingError("this kernel has no coredump sockets (Linux 6.17): set [guard] mode = pipe")
+    try:
+        pipedoor.ask_status(config.guard_socket)
     except OSError as error:
         raise ArmingError(
             f"no guard answers at {config.guard_socket} ({error}): start it first, cores would be lost"
         ) from None
 
 
-def _link_runtime(config: Config) -> None:
-    """Put the doorman where the pattern names it: a short path, whatever the installation's."""
-    os.makedirs(config.runtime, 0o755, exist_ok=True)
+def _links(config: Config) -> dict[str, str]:
+    """Return where the runtime directory leads to: its paths are short, as core_pattern needs them."""
     here = os.path.dirname(os.path.abspath(__file__))
-    for target, link in (
-        (f"{here}/{pattern.DOORMAN}", config.doorman),
-        (config.path, f"{config.runtime}/guard.conf"),
-    ):
+    return {config.doorman: f"{here}/{pattern.DOORMAN}", f"{config.runtime}/guard.conf": config.path}
+
+
+def _link_runtime(config: Config) -> None:
+    os.makedirs(config.runtime, 0o755, exist_ok=True)
+    for link, target in _links(config).items():
         temporary = f"{link}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -141,80 +222,22 @@ def _link_runtime(config: Config) -> None:
         os.replace(temporary, link)
 
 
-def _memory(config: Config) -> str:
-    return f"{config.state}/original.json"
-
-
-def _recall(config: Config) -> Any:
-    """Read the memory; raises OSError or ValueError."""
-    try:
-        with open(_memory(config), encoding="utf-8", errors="surrogateescape") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
-
-
-def _is_stale(config: Config) -> bool:
-    """Whether the memory is of an earlier boot, which began with settings of its own."""
-    with contextlib.suppress(ValueError):  # a damaged one is for a person to mend
-        memory = _recall(config)
-        if isinstance(memory, dict) and "boot_id" in memory:  # version 0.1.0 wrote none
-            return bool(memory["boot_id"] != _boot_id())
+def _is_socket(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
     return False
 
 
-def _boot_id() -> str:
-    return _read("/proc/sys/kernel/random/boot_id")
-
-
-def _remember(config: Config, settings: Settings) -> bool:
-    """Write the memory, unless this boot has one: what came after us is never the original.
-
-    Returns whether it was written.
-    """
-    os.makedirs(config.state, 0o750, exist_ok=True)
-    if _is_stale(config):
-        os.unlink(_memory(config))
-    temporary = f"{_memory(config)}.new"
-    with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump({**asdict(settings), "boot_id": _boot_id()}, file)
-        file.flush()
-        os.fsync(file.fileno())
+@contextlib.contextmanager
+def _told(config: Config) -> Iterator[None]:
+    """Let what goes wrong be an ArmingError that names the remedy."""
     try:
-        os.link(temporary, _memory(config))
-    except FileExistsError:
-        return False
-    finally:
-        os.unlink(temporary)
-    return True
-
-
-def _write(wanted: Settings, before: Settings) -> None:
-    """Write and read back: the kernel truncates and reinterprets patterns without a word."""
-    names = [name for name in _ORDER if getattr(wanted, name) != getattr(before, name)]
-    try:
-        for name in names:
-            _set(name, getattr(wanted, name))
-    except OSError as error:
-        reason = f"the kernel refuses core_pattern {wanted.core_pattern!r}: {error.strerror}"
-    else:
-        if current() == wanted:
-            return
-        reason = f"the kernel made {current().core_pattern!r} of core_pattern {wanted.core_pattern!r}"
-    for name in names:
-        with contextlib.suppress(OSError):  # where nothing can be written, nothing was
-            _set(name, getattr(before, name))
-    raise ArmingError(f"{reason}; is this a container, or not root?")
-
-
-def _set(name: str, value: str) -> None:
-    fd = os.open(f"/proc/sys/kernel/{name}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode("utf-8", "surrogateescape") or b"\n")
-    finally:
-        os.close(fd)
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read().removesuffix("\n")
+        yield
+    except sysctl.SettingError as error:
+        raise ArmingError(f"{error}; is this a container, or not root?") from None
+    except memory.BusyError as error:
+        raise ArmingError(f"{error}: try again") from None
+    except ValueError as error:
+        raise ArmingError(
+            f"{config.state}/original.json cannot be read ({error}): mend or remove it"
+        ) from None

@@ -48,18 +48,19 @@ def report(guard: Guard) -> str:
             "store_error": progress.error,
             "store_failing_since": rfc3339(progress.failing_since) if progress.error else "",
             "account": guard.accountant.report(),
+            "keeper": guard.keeper.report(),
         }
     )
 
 
 def gather(config: Config) -> dict[str, Any]:
     """Return the whole status; what cannot be learned is None, and "unknown" says why."""
-    core_pattern = arming.current().core_pattern
+    core_pattern, door = arming.current().core_pattern, arming.door_in_force(config)
     unknown: dict[str, str] = {}
     found = {
         "node": config.node,
-        "armed": pattern.is_ours(core_pattern),
-        "door": _door(config, core_pattern),
+        "armed": door is not None,
+        "door": door or arming.door(config),
         "core_pattern": core_pattern,
         "original": _original(config, unknown),
         "guard": _ask(config, unknown),
@@ -135,20 +136,15 @@ def _reason(error: Exception) -> str:
     return "it takes root" if isinstance(error, PermissionError) else str(error)
 
 
-def _door(config: Config, core_pattern: str) -> str:
-    """Return the door that crashes take, or the one that they would if it were armed."""
-    if not pattern.is_ours(core_pattern):
-        return arming.door(config)
-    return "pipe" if core_pattern.startswith("|") else "socket"
-
-
 def problems(status: dict[str, Any]) -> list[str]:
     """Return what is wrong, the worst first, each with its remedy."""
     guard, spool = status["guard"], status["spool"]
     found = []
     if not status["armed"]:
+        in_force = status["core_pattern"]
+        other = ", of another installation of coredump-guard" if pattern.is_ours(in_force) else ""
         found.append(
-            f"NOT ARMED: no crash reaches us, core_pattern is {status['core_pattern']!r}; coredump-guard arm"
+            f"NOT ARMED: no crash reaches us, core_pattern is {in_force!r}{other}; coredump-guard arm"
         )
     if guard is None and "guard" not in status["unknown"]:
         found.append(f"NOT RUNNING: {_without_guard(status)}")

@@ -27,6 +27,7 @@ GUARD = {
     "last": "20260101T000000Z-app-1-01234567", "delivered": 4, "broken": 0, "delivering": "",
     "delivering_seconds": 0, "store_error": "", "store_failing_since": "",
     "account": {"unavailable": "", "lost_at": ""},
+    "keeper": {"repairs": 0, "last_repair": "", "changed_to": "", "contested": None},
 }  # fmt: skip
 CRASH: dict[str, Any] = {
     "time": "2026-01-01T00:00:00Z", "boot_id": "b", "event": "missed", "reason": "core_pattern was 'core'",
@@ -172,6 +173,13 @@ def test_a_machine_that_knows_nothing_of_us(config: Config, kernel: Callable[[st
     assert [problem[:11] for problem in found["problems"]] == ["NOT ARMED: ", "NOT RUNNING"]
 
 
+def test_another_installation_is_not_us(config: Config, kernel: Callable[[str], None]) -> None:
+    kernel(SOCKET)
+    found = status.gather(config)
+    assert not found["armed"]
+    assert f"core_pattern is '{SOCKET}', of another installation of coredump-guard;" in found["problems"][0]
+
+
 def test_what_the_disk_and_the_kernel_say(
     config: Config, spool: Spool, spooled: Spooled, kernel: Callable[[str], None]
 ) -> None:
@@ -179,9 +187,10 @@ def test_what_the_disk_and_the_kernel_say(
     Path(config.state, "original.json").write_text('{"core_pattern": "|/x", "core_pipe_limit": "1"}')
     oldest = spooled(when=1_600_000_000).id
     spooled(when=1_700_000_000)
-    kernel(SOCKET)
+    ours = f"@@{config.kernel_socket}"
+    kernel(ours)
     found = status.gather(config)
-    assert (found["armed"], found["original"], found["core_pattern"]) == (True, "|/x", SOCKET)
+    assert (found["armed"], found["original"], found["core_pattern"]) == (True, "|/x", ours)
     assert (found["spool"]["dumps"], found["spool"]["oldest"]) == (2, oldest)
     assert found["spool"]["bytes"] == spool.usage() > 0
     assert json.loads(json.dumps(found)) == found
@@ -198,7 +207,7 @@ def test_what_only_root_may_know_is_unknown(
     monkeypatch.setattr(Spool, "pending", refuse)
     monkeypatch.setattr(arming, "original", refuse)
     monkeypatch.setattr(journal, "entries", refuse)
-    kernel(SOCKET)
+    kernel(f"@@{config.kernel_socket}")
     found = status.gather(config)
     assert (found["armed"], found["door"], found["guard"], found["original"]) == (True, "socket", None, None)
     assert {found["spool"][key] for key in ("dumps", "bytes", "oldest", "broken")} == {None}
