@@ -12,8 +12,8 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 
+from coredump_guard import debugstore, journal, log, quota
 from coredump_guard import deliver as delivering
-from coredump_guard import journal, log, quota
 from coredump_guard.capture import boot_id, rfc3339
 from coredump_guard.config import Config
 from coredump_guard.deliver import Delivery, Vanished, deliver
@@ -28,7 +28,7 @@ IDLE_WAIT = 60.0
 """Seconds between looks at the spool when nothing was announced: a doorman alone announces nothing."""
 TIDYING = "tidying up"
 """Stands for a dump's id while what interrupted deliveries left is removed."""
-_HOPELESS = {errno.EROFS, errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN}
+_HOPELESS = {errno.ENODEV, errno.EROFS, errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN}
 """Errors of the store as a whole; any other may be of one path or one size and holds up only that dump."""
 
 
@@ -69,6 +69,7 @@ class Deliverer:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._untidy = True
+        self._executables_error = ""
         self._refused: dict[str, str] = {}
         """Dumps that could not be delivered when they were last tried, and why."""
         self._wait = FIRST_WAIT
@@ -119,6 +120,7 @@ class Deliverer:
                     return False
             if delivered < self.progress.delivered:
                 self._look_for_namesakes()
+            self._executables()
         except OSError as error:  # of the spool
             self._failed("", error)
             return False
@@ -135,6 +137,17 @@ class Deliverer:
             with contextlib.suppress(OSError):  # a store that is away; what is wrong with it, deliveries say
                 delivering.tidy(self._config, set(self._spool.pending()))
                 self._untidy = False
+
+    def _executables(self) -> None:
+        """Deliver executables and libraries; whatever is wrong with them holds up no dump."""
+        error = ""
+        try:
+            debugstore.deliver(self._config)
+        except OSError as failure:
+            error = failure.strerror or str(failure)
+            if error != self._executables_error:
+                log.warning("executables wait in the spool", store=self._config.store, error=error)
+        self._executables_error = error
 
     def _look_for_namesakes(self) -> None:
         with contextlib.suppress(OSError):

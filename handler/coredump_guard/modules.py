@@ -42,6 +42,7 @@ class Mapped:
     """Of that first mapping."""
     device: str
     """major:minor in hexadecimal, as maps has it."""
+    inode: str
     path: str
 
     @property
@@ -60,7 +61,7 @@ def mapped(maps: bytes, executable: str = "") -> list[Mapped]:
             code.add((device, inode))
         if int(offset, 16) == 0 and (device, inode) not in found:
             text = decode(path).removesuffix(" (deleted)")
-            found[device, inode] = Mapped(int(start, 16), int(end, 16), device.decode(), text)
+            found[device, inode] = Mapped(int(start, 16), int(end, 16), device.decode(), inode.decode(), text)
     with_code = [module for key, module in found.items() if key in code]
     return sorted(with_code, key=lambda module: module.path != executable.replace("\n", "\\012"))
 

@@ -38,12 +38,14 @@ class Process:
         except OSError as error:
             raise Gone(f"/proc/{pid}: {error.strerror}") from None
         self._thread = os.dup(self._leader)
+        self._tid = str(pid)
         for candidate in self._candidates(tid):
             with contextlib.suppress(OSError):
                 fd = os.open(
                     f"task/{candidate}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._leader
                 )
                 os.dup2(fd, self._thread, inheritable=False)
+                self._tid = candidate
                 os.close(fd)
                 break
 
@@ -104,6 +106,19 @@ class Process:
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a file of the process and return the descriptor."""
         return os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._thread)
+
+    def open_mapped(self, addresses: str) -> int:
+        """Return a path descriptor (O_PATH) of a mapped file, by its addresses as maps has them.
+
+        Only whole processes have map_files, but the kernel shows every thread as one that is asked for by its
+        id: that is how it can be had where the leader has exited. Raises OSError.
+        """
+        directory = os.open(f"{self.proc}/{self._tid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.stat(f"task/{self.pid}", dir_fd=directory)  # still a thread of this process
+            return os.open(f"map_files/{addresses}", os.O_PATH | os.O_CLOEXEC, dir_fd=directory)
+        finally:
+            os.close(directory)
 
     def resident(self, start: int, end: int) -> bool:
         """Whether all pages of a range of the process's memory are there or in swap.
