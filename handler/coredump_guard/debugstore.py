@@ -30,14 +30,16 @@ def deliver(config: Config) -> None:
     """
     waiting = f"{config.spool}/{copying.DIRECTORY}"
     stored = f"{waiting}/{copying.STORED}"
-    with contextlib.suppress(FileNotFoundError):
+    try:
         _forget(stored)
         names = sorted(name for name in os.listdir(waiting) if copying.NAME.match(name))
-        for name in names:
-            with open(f"{waiting}/{name}", "rb", opener=_no_link) as file:
-                _bring(file.fileno(), name, config)
-            with open(f"{stored}/{name}", "wb", opener=_no_link):
-                os.unlink(f"{waiting}/{name}")
+    except FileNotFoundError:  # nothing was ever collected
+        return
+    for name in names:
+        with open(f"{waiting}/{name}", "rb", opener=_no_link) as file:
+            _bring(file.fileno(), name, config)
+        with open(f"{stored}/{name}", "wb", opener=_no_link):
+            os.unlink(f"{waiting}/{name}")
 
 
 def _bring(source: int, name: str, config: Config) -> None:
@@ -46,10 +48,10 @@ def _bring(source: int, name: str, config: Config) -> None:
     build_id, digest = match["build_id"], match["digest"]
     prefix, rest = build_id[:2], build_id[2:]
     with tree.root(config.store) as root, tree.entered(root, [*DIRECTORY, prefix], config.group) as directory:
+        draft = f".{rest}.{machine.identifier(config.state)}"
+        tree.remove(directory, draft)  # what an interruption left
         if _holds(directory, rest, source, digest) or tree.exists(directory, f"{rest}.{digest}"):
             return
-        draft = f".{rest}.{machine.identifier(config.state)}"
-        tree.remove(directory, draft)
         _copy(source, directory, draft, digest, config.group)
         try:
             _link(directory, draft, rest)
