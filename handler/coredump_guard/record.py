@@ -55,7 +55,7 @@ class Process:
 
     pid: int
     tid: int | None = None
-    """The thread that crashed; None where the kernel does not tell (socket)."""
+    """The thread that crashed; None where neither kernel nor core told."""
     ppid: int = 0
     uid: int = -1
     gid: int = -1
