@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from coredump_guard import machine, pickup, quota, store, tree, verify
+from coredump_guard import machine, mount, pickup, quota, store, tree, verify
 from coredump_guard.capture import rfc3339
 from coredump_guard.config import UNLIMITED, Config
 from coredump_guard.drain import write_all
@@ -126,6 +126,7 @@ def _deliver(spool: Spool, dump_id: str, config: Config) -> Delivery:
 def _opened(place: str, config: Config) -> Iterator[_Store]:
     with contextlib.ExitStack() as held:
         root = held.enter_context(tree.root(config.store))
+        mount.check(root, config.store, config.state)
         drafts = held.enter_context(tree.entered(root, _drafts(config), config.group))
         below = held.enter_context(tree.entered(root, place.split("/"), config.group))
         yield _Store(root, drafts, below, config.group)

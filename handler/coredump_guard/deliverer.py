@@ -28,7 +28,15 @@ IDLE_WAIT = 60.0
 """Seconds between looks at the spool when nothing was announced: a doorman alone announces nothing."""
 TIDYING = "tidying up"
 """Stands for a dump's id while what interrupted deliveries left is removed."""
-_HOPELESS = {errno.ENODEV, errno.EROFS, errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN}
+_HOPELESS = {
+    errno.ENODEV,
+    errno.EROFS,
+    errno.ESTALE,
+    errno.EIO,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+}
 """Errors of the store as a whole; any other may be of one path or one size and holds up only that dump."""
 
 

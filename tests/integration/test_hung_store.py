@@ -1,19 +1,18 @@
-"""A store that blocks whoever touches it, as a dead NFS server does: a FUSE mount that nobody serves."""
+"""A store that blocks whoever touches it, as a dead NFS server does: the shim stays up."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from testbed.hung import hung
 from testbed.waiting import wait_for
 from tests.support import command
 from tests.support.dumps import write_dump
@@ -24,26 +23,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="missing: /dev/fuse; modprobe fuse"),
 ]
-
-
-@contextlib.contextmanager
-def hung(directory: Path) -> Iterator[None]:
-    """Cover a directory by a file system that never answers."""
-    device = os.open("/dev/fuse", os.O_RDWR)
-    try:
-        options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
-        subprocess.run(
-            ["mount", "-i", "-t", "fuse", "-o", options, "hung", directory],
-            check=True,
-            pass_fds=[device],
-            timeout=30,
-        )
-        try:
-            yield
-        finally:
-            subprocess.run(["umount", "--lazy", directory], check=True, timeout=30)
-    finally:
-        os.close(device)  # ends every call that waits
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str]:
