@@ -16,6 +16,7 @@ SOURCES = Path(__file__).parent / "programs"
 # Without optimisation a backtrace shows just the calls and the arguments that the source has.
 CC = ("gcc", "-std=gnu11", "-g", "-O0")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
+LINK = ("-static", "-pthread")
 
 
 def cache_directory() -> Path:
@@ -24,24 +25,25 @@ def cache_directory() -> Path:
     return Path(base) / "coredump-guard"
 
 
-def program(name: str) -> Path:
+def program(name: str, link: tuple[str, ...] = LINK) -> Path:
     """Return the executable of programs/NAME.c."""
-    return compiled(SOURCES / f"{name}.c")
+    return compiled(SOURCES / f"{name}.c", link)
 
 
 @cache
-def compiled(source: Path) -> Path:
+def compiled(source: Path, link: tuple[str, ...] = LINK) -> Path:
     """Return source's executable, compiling it unless the cache has it.
 
     Raises RuntimeError with the compiler's words.
     """
-    key = hashlib.sha256(source.read_bytes() + b"\0" + "\0".join([*CC, str(source), _compiler()]).encode())
+    how = "\0".join([*CC, *link, str(source), _compiler()])
+    key = hashlib.sha256(source.read_bytes() + b"\0" + how.encode())
     executable = cache_directory() / "programs" / key.hexdigest()[:16] / source.stem
     if not executable.exists():
         executable.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=executable.parent) as scratch:
             made = Path(scratch) / source.stem
-            _run([*CC, *WARNINGS, "-static", "-pthread", "-o", str(made), str(source)])
+            _run([*CC, *WARNINGS, *link, "-o", str(made), str(source)])
             made.rename(executable)
     return executable
 

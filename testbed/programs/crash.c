@@ -1,6 +1,6 @@
 /* A program that crashes as it is told to.
  *
- *   --memory KIND:MIB   holds that much memory first; KIND is heap, random, zero or sparse (mapped, never touched)
+ *   --memory KIND:MIB   holds that much memory first; KIND is heap, random, zero or sparse (one page touched)
  *   --segments N        maps N pages more of which no neighbours are alike, so that each is a segment of its core
  *   --threads N         runs N more threads, which sleep
  *   --comm NAME         takes this name (prctl PR_SET_NAME, 15 bytes)
@@ -111,7 +111,9 @@ static void hold_memory(const char *what)
 			words[i] = next_random();
 	} else if (!strncmp(what, "zero:", 5)) {
 		memset(words, 0, bytes);
-	} else if (strncmp(what, "sparse:", 7)) {
+	} else if (!strncmp(what, "sparse:", 7)) {
+		words[0] = 1; /* the kernel dumps no mapping that was never touched */
+	} else {
 		errno = EINVAL;
 		fail("--memory KIND:MIB");
 	}

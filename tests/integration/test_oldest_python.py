@@ -1,4 +1,4 @@
-"""Python 3.9, the oldest a node may have, with nothing installed: guard and doorman do all their work under it."""
+"""Python 3.9, the oldest a node may have, with nothing installed: guard and doorman work under it."""
 
 from __future__ import annotations
 
