@@ -80,20 +80,30 @@ class Accountant:
             return  # in a storm there is something announced all the time
         self._settled = time.monotonic()
         in_hand = set(self._in_hand())  # before the journal: who is in neither has not ended
+        delivered = []
         for entry in self._journal.new():
             if not self._ledger.add(entry):
                 self._lose()
+            if entry.event == "delivered":
+                delivered.append(entry.dump)
+        self._claim(delivered)
         self._settle(in_hand)
 
     def _recover(self) -> None:
-        """Write down the captures that a guard finished right before it was killed."""
+        """Take over the account of the guard before."""
         for entry in self._journal.new():
             self._ledger.add(entry)
-        spooled = {store.crash_of(dump_id): dump_id for dump_id in self._spooled()}
-        for entry in list(self._ledger.pending()):
-            for (when, pid), dump_id in spooled.items():
-                if pid == entry.pid and when + 1 >= seconds(entry.time):
+        self._claim(self._spooled())
+
+    def _claim(self, dump_ids: list[str]) -> None:
+        """Write down as captured what a guard captured, or what was salvaged of it, that was killed."""
+        for dump_id in filter(store.is_dump_id, dump_ids):
+            when, pid = store.crash_of(dump_id)
+            for entry in list(self._ledger.pending()):
+                crashed = seconds(entry.time)
+                if entry.pid == pid and crashed < self._began and crashed <= when + 1:
                     self._append(replace(entry, event="captured", reason="", dump=dump_id))
+                    break
 
     def _spooled(self) -> list[str]:
         try:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from coredump_guard import account, arming, inventory, journal, pattern, pipedoor
+from coredump_guard import account, arming, inventory, journal, log, pattern, pipedoor
 from coredump_guard.capture import boot_id, rfc3339
 from coredump_guard.config import UNLIMITED, Config
 from coredump_guard.journal import Entry
@@ -38,15 +38,20 @@ def report(guard: Guard) -> str:
             "since": rfc3339(guard.started),
             "waiting": guard.waiting.qsize(),
             "captured": counts.captured,
+            "refused": counts.refused,
             "handed_on": counts.handed_on,
             "missed": counts.missed,
             "last": counts.last,
             "delivered": progress.delivered,
             "broken": progress.broken,
+            "evicted": progress.evicted,
             "delivering": progress.current,
             "delivering_seconds": round(time.time() - progress.current_since) if progress.current else 0,
             "store_error": progress.error,
             "store_failing_since": rfc3339(progress.failing_since) if progress.error else "",
+            "spool_error": progress.spool_error,
+            "nearly_full": sorted(progress.nearly_full.values()),
+            "namesakes": progress.namesakes,
             "account": guard.accountant.report(),
             "keeper": guard.keeper.report(),
         }
@@ -176,6 +181,11 @@ def _problems_of_running(guard: dict[str, Any]) -> list[str]:
         found.append(
             f"store: {guard['delivering']} takes {guard['delivering_seconds']} s already; is it hung?"
         )
+    if guard["spool_error"]:
+        found.append(f"dumps cannot be read from the spool: {guard['spool_error']}; mend its disk")
+    found += [f"quota nearly used up: {usage}" for usage in guard["nearly_full"]]
+    if guard["namesakes"]:
+        found.append(f"other machines deliver by this node's name: {log.safe(', '.join(guard['namesakes']))}")
     if account["unavailable"]:
         found.append(f"not accounted: {account['unavailable']}")
     if account["lost_at"]:

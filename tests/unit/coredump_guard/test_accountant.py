@@ -109,6 +109,16 @@ def test_a_dump_that_a_killed_guard_had_finished_is_captured(kept: Config, spool
     assert (len(events(kept)), last.event, last.dump) == (3, "captured", dump_id)
 
 
+def test_what_was_salvaged_and_delivered_is_captured(kept: Config) -> None:
+    dump_id = f"20260101T000000Z-app-{NOBODY}-01234567"
+    note(kept, when=crash_of(dump_id)[0])
+    made = Accountant(kept, set)
+    note(kept, "delivered", dump=dump_id)
+    rounds(made)
+    *_, last = journal.entries(kept.state)
+    assert (len(events(kept)), last.event, last.dump) == (3, "captured", dump_id)
+
+
 def test_more_than_can_be_noted_is_lost_and_said(
     kept: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

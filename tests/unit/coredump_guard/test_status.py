@@ -24,7 +24,9 @@ from .conftest import Spooled, roots_socket
 
 GUARD = {
     "pid": 4711, "since": "2026-01-01T00:00:00Z", "waiting": 0, "captured": 5, "handed_on": 2, "missed": 0,
-    "last": "20260101T000000Z-app-1-01234567", "delivered": 4, "broken": 0, "delivering": "",
+    "last": "20260101T000000Z-app-1-01234567", "delivered": 4, "broken": 0,
+    "refused": 0, "evicted": 0, "spool_error": "", "nearly_full": [],
+    "namesakes": [], "delivering": "",
     "delivering_seconds": 0, "store_error": "", "store_failing_since": "",
     "account": {"unavailable": "", "lost_at": ""},
     "keeper": {"repairs": 0, "last_repair": "", "changed_to": "", "contested": None},
@@ -86,6 +88,9 @@ FAILING = {"store_error": "Stale file handle", "store_failing_since": "2026-01-0
         ({}, {"guard": None, "core_pattern": SOCKET}, "NOT RUNNING: crashes are LOST; start it"),
         (FAILING, {}, "store FAILING since 2026-01-02T00:00:00Z: Stale file handle; dumps wait in the spool"),
         ({"delivering": "big", "delivering_seconds": 31}, {}, "store: big takes 31 s already; is it hung?"),
+        ({"spool_error": "I/O"}, {}, "dumps cannot be read from the spool: I/O; mend its disk"),
+        ({"nearly_full": ["demo: 95 %"]}, {}, "quota nearly used up: demo: 95 %"),
+        ({"namesakes": ["a", "b"]}, {}, 'other machines deliver by this node\'s name: "a, b"'),
         ({}, {"spool": {**STATUS["spool"], "bytes": 9319}}, "spool 91 % full: "),
         ({}, {"spool": {**STATUS["spool"], "bytes": 9216}}, "spool 90 % full: "),
         ({}, {"spool": {**STATUS["spool"], "broken": 1}}, "1 dump set aside in /spool/broken: "),
