@@ -79,18 +79,16 @@ def mounted(directory: Path, content: bytes) -> Iterator[Fuse]:
     device = os.open("/dev/fuse", os.O_RDWR)
     try:
         options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
-        command = ["mount", "-i", "-t", "fuse", "-o", options, "hostile", directory]
+        command = ["mount", "-i", "-t", "fuse", "-o", options, "hostile", str(directory)]
+        subprocess.run(command, check=True, pass_fds=[device], timeout=30)
         fuse = Fuse(device, content)
         server = threading.Thread(target=fuse.serve, daemon=True)
         server.start()
-        subprocess.run(command, check=True, pass_fds=[device], timeout=30)
-        connection = Path(f"/sys/fs/fuse/connections/{os.stat(directory).st_dev & 0xFF}/abort")
         try:
             yield fuse
         finally:
-            with contextlib.suppress(OSError):
-                connection.write_text("1")
-            subprocess.run(["umount", "--lazy", directory], check=True, timeout=30)
+            # By force: that ends the connection and with it every call that waits for an answer.
+            subprocess.run(["umount", "--force", "--lazy", directory], check=True, timeout=30)
             server.join(timeout=10)
     finally:
         os.close(device)
