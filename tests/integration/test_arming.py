@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from coredump_guard import arming, pattern
-from testbed.kernel import SETTINGS
+from testbed.kernel import SETTINGS, read_settings
 from testbed.waiting import wait_for
 from tests.support.guard import COMMAND, NodeGuard, node_guard
 
 pytestmark = pytest.mark.root
 
-PATTERN, LIMIT = SETTINGS[:2]
+PATTERN, LIMIT, SUID_DUMPABLE = SETTINGS
+
+READ_ONLY = 'mount -o bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+SANDBOX = "mount -t proc proc /proc && mount -t tmpfs tmpfs /var/tmp && " + READ_ONLY
+"""A mount namespace such as systemd makes of PrivateTmp, ProtectProc and ProtectKernelTunables."""
 
 
 @pytest.fixture
@@ -40,12 +44,13 @@ def node(tmp_path: Path) -> Iterator[NodeGuard]:
 def test_what_was_there_comes_back_exactly(node: NodeGuard, before: str, limit: str) -> None:
     PATTERN.write_text(before or "\n")
     LIMIT.write_text(limit)
-    was = PATTERN.read_bytes(), LIMIT.read_bytes()
+    SUID_DUMPABLE.write_text("0" if limit == "0" else "1")
+    was = read_settings()
     node.run("arm")
     assert pattern.is_ours(PATTERN.read_text())
-    assert LIMIT.read_text() == "0\n"
+    assert (LIMIT.read_text(), SUID_DUMPABLE.read_text()) == ("0\n", "2\n")
     node.run("disarm")
-    assert (PATTERN.read_bytes(), LIMIT.read_bytes()) == was
+    assert read_settings() == was
 
 
 def test_arming_again_never_takes_ours_for_the_original(node: NodeGuard) -> None:
@@ -73,16 +78,35 @@ def test_our_limit_does_not_stay_below_another_pattern(node: NodeGuard) -> None:
     assert (PATTERN.read_text(), LIMIT.read_text()) == ("theirs\n", "16\n")
 
 
+def in_namespaces(node: NodeGuard, unshare: str, prepare: str, what: str) -> subprocess.CompletedProcess[str]:
+    shell = ["sh", "-c", prepare, "sh", *COMMAND, "--config", str(node.config), what]
+    command = ["unshare", "--mount", *unshare.split(), *shell]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
 def test_a_kernel_that_is_read_only_is_told_in_one_sentence(node: NodeGuard) -> None:
+    """As in a container, whose first process is not the machine's."""
     before = PATTERN.read_bytes()
-    arm = 'mount -o bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
-    command = ["unshare", "--mount", "sh", "-c", arm, "sh", *COMMAND, "--config", str(node.config), "arm"]
-    refused = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    refused = in_namespaces(node, "--pid --fork --mount-proc", READ_ONLY, "arm")
     assert refused.returncode == 1
     assert refused.stderr.startswith("coredump-guard: the kernel refuses core_pattern")
     assert refused.stderr.endswith("Read-only file system; is this a container, or not root?\n")
     assert not (node.directory / "state" / "original.json").exists()
     assert PATTERN.read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", ["pipe", "socket"])
+def test_a_sandbox_does_not_keep_us_from_the_kernel(tmp_path: Path, mode: str) -> None:
+    if mode == "socket" and not arming.has_sockets():
+        pytest.skip("this kernel has no coredump sockets (Linux 6.17)")
+    with node_guard(tmp_path, mode) as node:
+        PATTERN.write_text("before")
+        node.start()
+        armed = in_namespaces(node, "", SANDBOX, "arm")
+        assert (armed.returncode, armed.stderr) == (0, "")
+        assert PATTERN.read_text()[0] == {"pipe": "|", "socket": "@"}[mode]
+        assert in_namespaces(node, "", SANDBOX, "disarm").returncode == 0
+        assert PATTERN.read_text() == "before\n"
 
 
 def test_disarming_twice_changes_nothing(node: NodeGuard) -> None:
