@@ -68,14 +68,26 @@ def is_of_this_boot(state: str) -> bool:
 
 
 def remember(state: str, settings: Settings) -> None:
-    """Write the memory, in the place of one that may be there."""
+    """Write the memory, in the place of one that may be there; raises OSError, which names the file.
+
+    One that says the same already is left alone: a full disk must not keep a guard that ends from leaving
+    the pipe behind.
+    """
     given = {name: value for name, value in asdict(settings).items() if value or name != "suid_dumpable"}
+    memory = {**given, "boot_id": _boot_id()}
+    with contextlib.suppress(ValueError):
+        if _read(state) == memory:
+            return
     temporary = f"{_path(state)}.new"
-    with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump({**given, "boot_id": _boot_id()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, _path(state))
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(memory, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, _path(state))
+    except OSError as error:
+        error.filename = error.filename or temporary
+        raise
 
 
 def forget(state: str) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from coredump_guard import arming, pipedoor
+from coredump_guard import arming, journal, pipedoor
 from testbed.kernel import SETTINGS
 from testbed.waiting import wait_for
 from tests.support import disks
@@ -58,9 +58,10 @@ class Node:
         return found
 
     def _outcome(self, pid: int) -> str | None:
-        missed = re.search(rf"a crash was missed pid={pid} reason=(.+)", self.guard.log.read_text())
-        if missed:
-            return f"missed: {missed[1]}"
+        state = str(self.guard.directory / "state")
+        for entry in journal.entries(state):
+            if entry.pid == pid and entry.event in ("missed", "refused") and not entry.dump:
+                return f"{entry.event}: {entry.reason}"
         dump = next((dump for dump in self.guard.delivered() if record(dump).process.pid == pid), None)
         if dump is None:
             return None
@@ -70,6 +71,11 @@ class Node:
     def leftovers(self) -> list[Path]:
         """Return what lies in the spool although nothing is being captured or delivered."""
         return [path for name in ("incoming", "ready") for path in (self.guard.spool / name).iterdir()]
+
+
+def _guard(directory: Path, door: str) -> AbstractContextManager[NodeGuard]:
+    """Make an installation that damps no crash loop."""
+    return node_guard(directory, door, policy__loop_newest=1000)
 
 
 def _swept(node: Node, settings: Iterable[object]) -> Counter[str]:
@@ -85,7 +91,11 @@ def _swept(node: Node, settings: Iterable[object]) -> Counter[str]:
 
 def test_room_that_ends_at_every_write(tmp_path: Path, crash_program: Path) -> None:
     spool = tmp_path / "spool"
-    with disks.tmpfs(spool, "size=8m") as disk, node_guard(tmp_path, "pipe") as guard, pod_cgroup() as prefix:
+    with (
+        disks.tmpfs(spool, "size=8m") as disk,
+        _guard(tmp_path, "pipe") as guard,
+        pod_cgroup(poduid=PODUID) as prefix,
+    ):
         outcomes = _swept(Node(guard, prefix, crash_program), _rooms(disk))
     assert outcomes["truncated"]
     assert outcomes["whole"]
@@ -96,7 +106,11 @@ def test_room_that_ends_at_every_write(tmp_path: Path, crash_program: Path) -> N
 def test_inodes_that_end_at_every_file(tmp_path: Path, crash_program: Path, door: str) -> None:
     _needs(door)
     spool = tmp_path / "spool"
-    with disks.tmpfs(spool, "size=8m") as disk, node_guard(tmp_path, door) as guard, pod_cgroup() as prefix:
+    with (
+        disks.tmpfs(spool, "size=8m") as disk,
+        _guard(tmp_path, door) as guard,
+        pod_cgroup(poduid=PODUID) as prefix,
+    ):
         outcomes = _swept(Node(guard, prefix, crash_program), _inodes(disk))
     assert outcomes["whole"]
     assert outcomes["missed"] + outcomes["refused"]
@@ -106,7 +120,7 @@ def test_an_ext4_that_fills_up(tmp_path: Path, crash_program: Path) -> None:
     """Where room is given late (delayed allocation), and directories take some too."""
     spool = tmp_path / "spool"
     disk = disks.ext4(spool, tmp_path / "image", 8)
-    with disk, node_guard(tmp_path, "pipe") as guard, pod_cgroup() as prefix:
+    with disk, _guard(tmp_path, "pipe") as guard, pod_cgroup(poduid=PODUID) as prefix:
         outcomes = _swept(Node(guard, prefix, crash_program), _ballasts(spool))
     assert outcomes["truncated"]
     assert outcomes["whole"]
@@ -117,7 +131,11 @@ def test_an_ext4_that_fills_up(tmp_path: Path, crash_program: Path) -> None:
 def test_a_spool_that_becomes_read_only(tmp_path: Path, crash_program: Path, door: str) -> None:
     _needs(door)
     spool = tmp_path / "spool"
-    with disks.tmpfs(spool, "size=8m") as disk, node_guard(tmp_path, door) as guard, pod_cgroup() as prefix:
+    with (
+        disks.tmpfs(spool, "size=8m") as disk,
+        _guard(tmp_path, door) as guard,
+        pod_cgroup(poduid=PODUID) as prefix,
+    ):
         node = Node(guard, prefix, crash_program)
         disk.remount("ro")
         assert "Read-only file system" in node.crash()
@@ -127,7 +145,11 @@ def test_a_spool_that_becomes_read_only(tmp_path: Path, crash_program: Path, doo
 
 def test_a_guard_starts_on_a_spool_that_is_read_only(tmp_path: Path, crash_program: Path) -> None:
     spool = tmp_path / "spool"
-    with disks.tmpfs(spool, "size=8m") as disk, node_guard(tmp_path, "pipe") as guard, pod_cgroup() as prefix:
+    with (
+        disks.tmpfs(spool, "size=8m") as disk,
+        _guard(tmp_path, "pipe") as guard,
+        pod_cgroup(poduid=PODUID) as prefix,
+    ):
         (spool / "incoming" / "20260101T000000Z-cut-1-00000000").mkdir(parents=True)
         disk.remount("ro")
         node = Node(guard, prefix, crash_program)
@@ -137,7 +159,7 @@ def test_a_guard_starts_on_a_spool_that_is_read_only(tmp_path: Path, crash_progr
 
 
 def test_a_spool_that_is_removed_is_made_again(tmp_path: Path, crash_program: Path) -> None:
-    with node_guard(tmp_path, "pipe") as guard, pod_cgroup() as prefix:
+    with _guard(tmp_path, "pipe") as guard, pod_cgroup(poduid=PODUID) as prefix:
         node = Node(guard, prefix, crash_program)
         shutil.rmtree(guard.spool)
         assert node.crash() == "whole"
@@ -150,9 +172,10 @@ def test_a_state_directory_that_takes_nothing_costs_no_core(
     tmp_path: Path, crash_program: Path, door: str, state: str
 ) -> None:
     _needs(door)
-    disk, guard = disks.tmpfs(tmp_path / "state", "size=1m"), node_guard(tmp_path, door)
-    with disk as small, guard as node, pod_cgroup() as prefix:
+    disk, guard = disks.tmpfs(tmp_path / "state", "size=1m"), _guard(tmp_path, door)
+    with disk as small, guard as node, pod_cgroup(poduid=PODUID) as prefix:
         crashing = Node(node, prefix, crash_program)
+        assert crashing.crash() == "whole"
         _spoil(small, state)
         assert crashing.crash() == "whole"
         node.stop()
@@ -163,7 +186,7 @@ def test_a_state_directory_that_takes_nothing_costs_no_core(
 
 @pytest.mark.parametrize("state", ["full", "ro"])
 def test_a_pattern_that_cannot_be_remembered_is_not_replaced(tmp_path: Path, state: str) -> None:
-    with disks.tmpfs(tmp_path / "state", "size=1m") as disk, node_guard(tmp_path, "pipe") as guard:
+    with disks.tmpfs(tmp_path / "state", "size=1m") as disk, _guard(tmp_path, "pipe") as guard:
         before = SETTINGS[0].read_bytes()
         _spoil(disk, state)
         refused = guard.run("arm", check=False)

@@ -6,6 +6,7 @@ Damping is about the crash loop of one container: none of these is damped. Not h
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,21 +15,19 @@ from benchmarks import load
 from testbed import cgroups
 from tests.support.crashing import hierarchy
 
-POD = "/kubepods/besteffort/pod5e1f0b3c-77aa-4a4f-9a39-6d0b5b7a9c02"
-
 _numbers = itertools.count(1)
 
 
 class Burst:
     """Processes that wait for the word to crash; `burst()` makes them."""
 
-    def __init__(self, crasher: load.Crasher) -> None:
+    def __init__(self, crasher: load.Crasher, pod: str) -> None:
         self._crasher = crasher
         crasher.prepare()
         children = Path(f"/proc/{crasher.pid}/task/{crasher.pid}/children").read_text()
         self.pids = [int(pid) for pid in children.split()]
         for pid in self.pids:
-            container = hierarchy() / POD.lstrip("/") / f"{next(_numbers):064x}"
+            container = hierarchy() / pod.lstrip("/") / f"{next(_numbers):064x}"
             container.mkdir(parents=True)
             (container / "cgroup.procs").write_text(str(pid))
 
@@ -40,9 +39,10 @@ class Burst:
 @contextmanager
 def burst(count: int, kind: str = "random", mib: int = 0) -> Iterator[Burst]:
     """Make processes that hold so much memory and are ready to crash; their containers go with them."""
+    pod = f"/kubepods/besteffort/pod{uuid.uuid4()}"
     try:
         with load.crasher(kind, mib, count) as crasher:
-            yield Burst(crasher)
+            yield Burst(crasher, pod)
     finally:
-        cgroups.remove(POD)
-        cgroups.remove_empty(POD.rpartition("/")[0])
+        cgroups.remove(pod)
+        cgroups.remove_empty(pod.rpartition("/")[0])
