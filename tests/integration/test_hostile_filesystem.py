@@ -87,7 +87,7 @@ def test_an_executable_and_a_directory_that_hang_hold_nobody_up(guard: NodeGuard
             wait_for("both are kept", kept)
             assert goes_on(guard, prefix)
         finally:
-            hostile.silent.clear()
+            hostile.speak()
             for process in processes:
                 end(process)
 
@@ -120,7 +120,7 @@ def test_cve_2018_1120_arguments_that_cannot_be_read_hold_nobody_up(guard: NodeG
             wait_for("both are accounted for", kept)
             assert goes_on(guard, prefix)
         finally:
-            hostile.silent.clear()
+            hostile.speak()
             for process in processes:
                 with contextlib.suppress(OSError):
                     assert process.stdin is not None

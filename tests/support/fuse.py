@@ -40,6 +40,14 @@ class Fuse:
         """While it is set, nobody gets an answer."""
         self._device = device
         self._content = content
+        self._waiting: list[int] = []
+
+    def speak(self) -> None:
+        """Answer again; those who waited have an error. A dying process cannot end before that."""
+        self.silent.clear()
+        while self._waiting:
+            with contextlib.suppress(OSError):  # it waits no more
+                os.write(self._device, struct.pack("=IiQ", 16, -errno.EIO, self._waiting.pop()))
 
     def serve(self) -> None:
         """Answer until the file system is unmounted."""
@@ -47,7 +55,10 @@ class Fuse:
             while True:
                 request = os.read(self._device, 1 << 20)
                 _, code, unique, node, *_ = _IN.unpack_from(request)
-                if code in (_FORGET, _BATCH, _INTERRUPT) or self.silent.is_set():
+                if code in (_FORGET, _BATCH, _INTERRUPT):
+                    continue
+                if self.silent.is_set():
+                    self._waiting.append(unique)
                     continue
                 error, data = self._answer(code, node, request[_IN.size :])
                 os.write(self._device, struct.pack("=IiQ", 16 + len(data), -error, unique) + data)
