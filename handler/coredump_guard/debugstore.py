@@ -14,7 +14,7 @@ import hashlib
 import os
 import time
 
-from coredump_guard import copying, log, machine, tree
+from coredump_guard import copying, log, machine, mount, tree
 from coredump_guard.config import Config
 
 DIRECTORY = (".debug", ".build-id")
@@ -47,7 +47,9 @@ def _bring(source: int, name: str, config: Config) -> None:
     assert match is not None  # noqa: S101 # deliver takes no other
     build_id, digest = match["build_id"], match["digest"]
     prefix, rest = build_id[:2], build_id[2:]
-    with tree.root(config.store) as root, tree.entered(root, [*DIRECTORY, prefix], config.group) as directory:
+    with contextlib.ExitStack() as held:
+        root = held.enter_context(mount.mounted(config.store, config.state))
+        directory = held.enter_context(tree.entered(root, [*DIRECTORY, prefix], config.group))
         draft = f".{rest}.{machine.identifier(config.state)}"
         tree.remove(directory, draft)  # what an interruption left
         if _holds(directory, rest, source, digest) or tree.exists(directory, f"{rest}.{digest}"):

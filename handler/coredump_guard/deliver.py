@@ -125,8 +125,7 @@ def _deliver(spool: Spool, dump_id: str, config: Config) -> Delivery:
 @contextmanager
 def _opened(place: str, config: Config) -> Iterator[_Store]:
     with contextlib.ExitStack() as held:
-        root = held.enter_context(tree.root(config.store))
-        mount.check(root, config.store, config.state)
+        root = held.enter_context(mount.mounted(config.store, config.state))
         drafts = held.enter_context(tree.entered(root, _drafts(config), config.group))
         below = held.enter_context(tree.entered(root, place.split("/"), config.group))
         yield _Store(root, drafts, below, config.group)

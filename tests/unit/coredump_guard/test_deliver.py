@@ -136,7 +136,7 @@ STEPS = [
         "fsync": 20,
         "rename": 4,
         "replace": 1,
-        "mkdir": 8,
+        "mkdir": 10,
         "fchmod": 8,
         "pwrite": 6,
         "unlink": 12,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from coredump_guard import mount, tree
+from coredump_guard import mount
 
 
 def check(path: Path, state: Path) -> None:
-    with tree.root(str(path)) as root:
-        mount.check(root, str(path), str(state))
+    with mount.mounted(str(path), str(state)) as root:
+        assert os.path.samestat(os.fstat(root), path.stat())
 
 
 def test_a_local_store_stays_one(tmp_path: Path) -> None:
