@@ -139,6 +139,8 @@ def _small_file(fd: int, name: str, limit: int) -> bytes | None:
 
 def _core(fd: int, dump: Dump) -> tuple[StoredCore | None, str]:
     """Return the core; or None and why it is not there, where the record says that there is one."""
+    if dump.record.refused is not None:
+        return None, f"the core was not kept: {dump.record.refused}"
     if not dump.record.core.stored_bytes:
         return None, ""
     try:

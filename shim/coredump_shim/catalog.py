@@ -42,6 +42,19 @@ class Dump:
     one clock for all nodes, and not from before a dump was seen.
     """
 
+    @property
+    def is_tally(self) -> bool:
+        """Whether it stands for crashes that were only counted; then its record changes as they go on."""
+        return self.record.refused is not None and self.record.until is not None
+
+
+def last_crash(dump: Dump) -> int:
+    """Return when the last of its crashes was, in microseconds since the epoch; 0 if it does not say."""
+    try:
+        return max(crash_time(dump), rfc3339.microseconds(dump.record.until or ""))
+    except ValueError:
+        return crash_time(dump)
+
 
 def crash_time(dump: Dump) -> int:
     """Return when it crashed, in microseconds since the epoch; 0 if its record does not say."""
@@ -52,7 +65,7 @@ def crash_time(dump: Dump) -> int:
 
 
 class Catalog:
-    """The dumps below a store's root. Records are remembered, since a dump never changes once it is shown."""
+    """The dumps below a store's root. Records are remembered: once shown, only a tally's changes."""
 
     def __init__(self, root: str):
         self.root = os.path.abspath(root)
@@ -113,10 +126,9 @@ class _Records:
 
     def get(self, container_fd: int, name: str, path: str) -> _Found | None:
         """Return record and arrival of the dump `name`; None, and one line in the log, where it has none."""
-        with self._lock:
-            if path in self._known:
-                self._known.move_to_end(path)
-                return self._known[path][0]
+        known = self._recall(path)
+        if known is not None and not _has_changed(known, container_fd, name):
+            return known
         try:
             with beneath.directory(container_fd, name) as fd:
                 arrived = os.fstat(fd).st_ctime_ns // 1000
@@ -133,6 +145,13 @@ class _Records:
         self._remember(path, found, len(text))
         return found
 
+    def _recall(self, path: str) -> _Found | None:
+        with self._lock:
+            if path not in self._known:
+                return None
+            self._known.move_to_end(path)
+            return self._known[path][0]
+
     def _remember(self, path: str, found: _Found, size: int) -> None:
         with self._lock:
             self._size += size - self._known.pop(path, (found, 0))[1]
@@ -148,6 +167,17 @@ class _Records:
             while len(self._complained) > MAX_COMPLAINTS:
                 self._complained.popitem(last=False)
         log.warning("dump left out: %r: %r", path, reason)
+
+
+def _has_changed(known: _Found, container_fd: int, name: str) -> bool:
+    """Whether a crash without a core has a newer record: one that is renamed into it sets its ctime."""
+    found, arrived = known
+    if found.refused is None:
+        return False
+    try:
+        return os.stat(name, dir_fd=container_fd, follow_symlinks=False).st_ctime_ns // 1000 != arrived
+    except FileNotFoundError:
+        return True
 
 
 def _record(text: bytes, name: str) -> Record:

@@ -13,7 +13,7 @@ from typing import Any
 
 from coredump_guard import store
 from coredump_shim import names
-from coredump_shim.catalog import Dump
+from coredump_shim.catalog import Dump, last_crash
 from coredump_shim.kept import Kept
 
 Object = dict[str, Any]
@@ -26,6 +26,7 @@ _UIDS = uuid.UUID("0d1c39b5-6b0a-5a0e-9d0e-6f1d9f3c2b77")
 """Namespace of the UIDs of derived endpoints (RFC 9562, version 5), so that they survive a restart."""
 
 _LARGEST = (1 << 63) - 1
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 def now() -> str:
@@ -95,20 +96,21 @@ def build(namespace: str, name: str, entry: Kept, pod: Sequence[Dump]) -> Object
 
 def status(dumps: Sequence[Dump]) -> Object:
     """Sum up one pod's dumps, sorted by id; sizes are in bytes."""
-    whole = [dump for dump in dumps if dump.record.core.stored_bytes > 0]
+    whole = [dump for dump in dumps if dump.record.refused is None and dump.record.core.stored_bytes > 0]
+    without = sum(max(1, dump.record.crashes) for dump in dumps) - len(whole)
     size = _bounded(sum(dump.record.core.bytes for dump in whole))
     summary: Object = {
         "dumps": len(whole),
-        "refused": len(dumps) - len(whole),
+        "refused": _bounded(without),
         "bytes": size,
         "storedBytes": _bounded(sum(dump.record.core.stored_bytes for dump in whole)),
         "size": quantity(size),
         "containers": sorted({dump.container for dump in dumps}),
     }
     if dumps:
-        last = dumps[-1]
+        last = max(dumps, key=lambda dump: (_last_crash(dump), dump.id))
         summary |= {
-            "lastCrash": _rfc3339(_crashed(last)),
+            "lastCrash": _rfc3339(_last_crash(last)),
             "reason": last.record.signal.name,
             "executable": last.record.process.executable,
             "newest": [_named(dump) for dump in reversed(dumps[-NEWEST:])],
@@ -134,7 +136,13 @@ def _crashed(dump: Dump) -> datetime.datetime:
             tzinfo=datetime.UTC,
         )
     except ValueError:  # six numbers, but no time
-        return datetime.datetime.fromtimestamp(0, datetime.UTC)
+        return _EPOCH
+
+
+def _last_crash(dump: Dump) -> datetime.datetime:
+    """Return when the last crash was that it stands for: more than one only in a crash loop's tally."""
+    last = datetime.timedelta(microseconds=last_crash(dump)) if dump.is_tally else datetime.timedelta()
+    return max(_crashed(dump), _EPOCH + last)
 
 
 def _named(dump: Dump) -> Object:
@@ -149,7 +157,11 @@ def _named(dump: Dump) -> Object:
         "bytes": _bounded(core.bytes),
         "storedBytes": _bounded(core.stored_bytes),
     }
-    return named | ({"truncated": core.truncated} if core.truncated else {})
+    if core.truncated:
+        named["truncated"] = core.truncated
+    if dump.record.refused is not None:
+        named |= {"refused": dump.record.refused, "crashes": _bounded(dump.record.crashes)}
+    return named
 
 
 def _is_hidden(name: str, mark: Kept | None, dumps: Sequence[Dump]) -> bool:

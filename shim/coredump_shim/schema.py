@@ -52,6 +52,8 @@ DUMP = _object(
         "bytes": _integer("Size of the core, uncompressed."),
         "storedBytes": _integer("Size of the core as it is stored and sent; 0 if it was refused."),
         "truncated": _string("Why the core is not whole; absent for a whole one."),
+        "refused": _string("Why the core was not kept; absent where it was."),
+        "crashes": _integer("How many crashes without a core this stands for, in a crash loop."),
     },
 )
 

@@ -34,8 +34,12 @@ def write_dump(
     core: bytes | None = b"\x7fELF" + bytes(2000),
     truncated: str | None = None,
     files: Mapping[str, bytes] | None = None,
+    refused: str | None = None,
+    crashes: int = 1,
+    until: str | None = None,
 ) -> Path:
-    """Write one whole dump and return its directory; `core=None` makes a crash without a core."""
+    """Write one whole dump and return its directory; `core=None` or `refused` makes one without a core."""
+    core = None if refused else core
     when = when or datetime.datetime.now(datetime.UTC)
     identity = Identity(namespace, pod, poduid, container, "c" * 64, "registry.example/app:1", 0)
     dump_id = store.dump_id(when.timestamp(), executable, pid, BOOT_ID, next(_start_times))
@@ -65,6 +69,9 @@ def write_dump(
         ),
         capture=Capture("pipe", 0.1, "0.1.0"),
         files=sorted(files),
+        refused=refused,
+        crashes=crashes,
+        until=until,
     )
     (path / store.INFO).write_text(record.to_json())
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import os
@@ -43,6 +44,20 @@ def test_sees_what_comes_and_goes(tmp_path: Path) -> None:
     (first / "core.gz").unlink()
     first.rmdir()
     assert ids(catalog) == []
+
+
+def test_a_tally_that_went_on_is_read_again(tmp_path: Path) -> None:
+    """Its record is the only one that changes, by a rename into its directory."""
+    catalog = Catalog(str(tmp_path))
+    tally = write_dump(tmp_path, refused="crash loop: …", crashes=3, until="2026-01-31T12:00:00Z")
+    (first,) = catalog.dumps("demo")
+    newer = tmp_path / "newer"
+    newer.write_text(dataclasses.replace(first.record, crashes=9).to_json())
+    newer.replace(tally / "info.json")
+    (second,) = catalog.dumps("demo")
+    assert (first.record.crashes, second.record.crashes) == (3, 9)
+    assert first.is_tally
+    assert catalog.dumps("demo") == [second]
 
 
 def test_namespaces(tmp_path: Path) -> None:

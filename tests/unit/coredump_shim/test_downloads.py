@@ -351,6 +351,29 @@ def test_crash_without_a_core(store: Path, client: FlaskClient) -> None:
     assert names == ["app", f"app/{refused}", f"app/{refused}/info.json", "SHA256SUMS"]
 
 
+def test_a_refused_core_is_said_to_be_and_why(store: Path, client: FlaskClient) -> None:
+    refused = write_dump(
+        store, refused="[policy] largest_core = 0: no cores are kept", files={"maps": b"m"}
+    ).name
+    with tarfile.open(fileobj=io.BytesIO(client.get(WEB).data)) as archive:
+        place = f"app/{refused}"
+        files = [f"{place}/{name}" for name in ("info.json", "core.missing", "maps")]
+        assert archive.getnames() == ["app", place, *files, "SHA256SUMS"]
+        missing = archive.extractfile(f"{place}/core.missing")
+        assert missing is not None
+        assert missing.read() == b"the core was not kept: [policy] largest_core = 0: no cores are kept\n"
+
+
+def test_a_crash_loop_that_goes_on_breaks_no_download(store: Path, client: FlaskClient) -> None:
+    """Its tally changes with every crash: it is in an archive only if asked for, or if nothing else is."""
+    whole = dump(store)
+    tally = {"refused": "crash loop: …", "crashes": 7, "until": "2026-01-31T12:00:00Z"}
+    counted = write_dump(store, **tally).name  # type: ignore[arg-type]
+    assert f"app/{whole}/core" in members(client.get(WEB).data)
+    assert f"app/{counted}" not in members(client.get(WEB).data)
+    assert f"app/{counted}/info.json" in members(client.get(f"{WEB}?id={counted}").data)
+
+
 def test_sum_of_the_core_is_the_records(store: Path, client: FlaskClient) -> None:
     name = dump(store, core=b"x" * 70_000)
     with tarfile.open(fileobj=io.BytesIO(client.get(WEB).data)) as archive:

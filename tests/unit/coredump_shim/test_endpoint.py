@@ -54,6 +54,36 @@ def test_status(dumps: list[Dump]) -> None:
     assert newest[0]["storedBytes"] == 0
 
 
+def test_a_crash_loops_tally_counts_all_its_crashes_and_says_when_the_last_was(tmp_path: Path) -> None:
+    tally = {"refused": "crash loop: …", "crashes": 40, "until": "2026-01-31T15:30:00.000000Z"}
+    write_dump(tmp_path, when=NOON, executable="/bin/loops", signal=(6, "SIGABRT"), **tally)  # type: ignore[arg-type]
+    write_dump(tmp_path, when=NOON + HOUR, executable="/bin/app", core=b"n" * 3000)
+    write_dump(tmp_path, when=NOON + HOUR / 2, executable="/bin/app", refused="no room")
+    status = endpoint.status(Catalog(str(tmp_path)).dumps("demo"))
+    assert (status["dumps"], status["refused"], status["bytes"]) == (1, 41, 3000)
+    assert (status["lastCrash"], status["reason"]) == ("2026-01-31T15:30:00Z", "SIGABRT")
+    assert [(each.get("refused"), each.get("crashes")) for each in status["newest"]] == [
+        (None, None),
+        ("no room", 1),
+        ("crash loop: …", 40),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("crashes", "until", "last"),
+    [
+        (-5, "yesterday", "2026-01-31T12:00:00Z"),
+        (10**30, "9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        (1, "0001-01-01T00:00:00Z", "2026-01-31T12:00:00Z"),
+    ],
+)
+def test_a_hostile_tally(tmp_path: Path, crashes: int, until: str, last: str) -> None:
+    write_dump(tmp_path, when=NOON, refused="x", crashes=crashes, until=until)
+    status = endpoint.status(Catalog(str(tmp_path)).dumps("demo"))
+    assert status["lastCrash"] == last
+    assert 1 <= status["refused"] < 1 << 63
+
+
 def test_names_the_newest_dumps_only(tmp_path: Path) -> None:
     for number in range(12):
         write_dump(tmp_path, when=NOON + number * HOUR, core=b"x")

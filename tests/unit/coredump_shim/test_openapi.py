@@ -44,7 +44,7 @@ def test_version_2_in_protobuf_for_who_asks(api: Api) -> None:
 
 
 def test_schema_has_each_field_of_an_endpoint(api: Api) -> None:
-    api.dump(truncated="deadline")
+    api.dump(truncated="deadline", refused="because")
     json_of(api.patch({"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}}))
     check(json_of(api.get("/web")), schema.ENDPOINT, "")
 
