@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from testbed.waiting import wait_for
-from tests.support import guard as guards
 from tests.support.crashing import crash, pod_cgroup
 from tests.support.guard import NodeGuard, node_guard
 
@@ -107,10 +106,8 @@ def test_a_guard_that_stands_still_or_is_gone_keeps_the_account(node: NodeGuard,
     assert [entry["reason"] for entry in log(node) if entry["event"] == "missed"] == []
 
 
-def test_announcements_that_are_lost_are_found_again_by_their_ends(
-    node: NodeGuard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guards, "COMMAND", [sys.executable, "-c", NARROW])
+def test_announcements_that_are_lost_are_found_again_by_their_ends(node: NodeGuard) -> None:
+    node.command = [sys.executable, "-c", NARROW]
     node.configure(mode="socket")
     armed(node)
     assert node.process is not None
