@@ -17,7 +17,7 @@ from coredump_guard.process import Process, decode
 MAX_MODULES = 500
 """Most that are looked at; a browser has some 200."""
 MAX_NOTES = 64 << 10
-"""Most bytes of a segment of notes that are looked at."""
+"""Most bytes of notes that are looked at in one file, which may have forged a thousand segments of them."""
 HEADERS = 4096
 """Bytes of a file that hold its headers, in everything that a linker makes."""
 MAX_BUILD_ID = 64
@@ -80,10 +80,12 @@ def build_id(read: Read, *, in_memory: bool) -> str | None:
         head = read(0, min(layout.table_end, MAX_NOTES))
     segments = list(elf.segments(head, layout))
     base = next((segment.address - segment.offset for segment in segments if segment.kind == elf.PT_LOAD), 0)
+    left = MAX_NOTES
     for segment in segments:
-        if segment.kind == elf.PT_NOTE:
+        if segment.kind == elf.PT_NOTE and left > 0:
             at = segment.address - base if in_memory else segment.offset
-            size = min(segment.size, MAX_NOTES)
+            size = min(segment.size, left)
+            left -= size
             data = head[at : at + size] if 0 <= at <= len(head) - size else read(at, size)
             for kind, name, where, length in elf.notes(data, layout.word, 0, len(data)):
                 if (kind, name) == (_NT_GNU_BUILD_ID, b"GNU\0") and 0 < length <= MAX_BUILD_ID:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import struct
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from coredump_guard import config, container, elfcore, journal, metadata, pattern, store
+from coredump_guard import config, container, elfcore, journal, logtail, metadata, modules, pattern, store
 from coredump_guard.record import (
     Capture,
     Core,
@@ -90,6 +92,32 @@ def stat_of_a_process(data: bytes) -> None:
     assert metadata.start_time(data) >= 0
 
 
+def log_tail(data: bytes) -> None:
+    kept = logtail.last_lines(data, 200)
+    assert len(kept) <= 200 + 1, kept
+    assert not kept or kept.endswith(b"\n"), kept
+
+
+def maps(data: bytes) -> None:
+    for module in modules.mapped(data, "/bin/app"):
+        assert module.path.startswith("/")
+        assert re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", module.range)
+
+
+def program(data: bytes) -> None:
+    taken = 0
+
+    def read(at: int, size: int) -> bytes:
+        nonlocal taken
+        taken += size
+        return data[at : at + size] if at >= 0 else b""
+
+    for in_memory in (False, True):
+        found = modules.build_id(read, in_memory=in_memory)
+        assert found is None or len(found) <= 2 * modules.MAX_BUILD_ID
+    assert taken <= 2 * (modules.HEADERS + 2 * modules.MAX_NOTES)
+
+
 RECORD = Record(
     id="20260131T120000Z-app-4711-0123abcd",
     time="2026-01-31T12:00:00.000000Z",
@@ -157,6 +185,48 @@ TARGETS = [
         [b")", b"(", b") S 1", b" (a) b "],
         stat_of_a_process,
     ),
+    Target(
+        "log",
+        [
+            (
+                b"2026-01-31T12:00:00.1Z stdout P one \n2026-01-31T12:00:00.2Z stderr F two\n"
+                b"2026-01-31T12:00:00.3Z stdout F three\n"
+            ),
+            b'{"log":"one\\n","stream":"stdout","time":"2026-01-31T12:00:00.1Z"}\n',
+        ],
+        [b" P ", b" F ", b"stdout", b'{"log":', b"[" * 2000, b"\\ud800", b'"stream":"x y",', b"2026-01-31T"],
+        log_tail,
+    ),
+    Target(
+        "maps",
+        [
+            (
+                b"00400000-00401000 r--p 00000000 fe:00 1234       /bin/app\n"
+                b"00401000-00402000 r-xp 00001000 fe:00 1234       /bin/app\n"
+                b"7f0000000000-7f0000001000 r-xp 00000000 fe:00 7  /lib/x\\012y.so (deleted)\n"
+            )
+        ],
+        [b"r-xp", b" 00000000 ", b"f" * 40, b"-", b" (deleted)", b"[vdso]", b"\\012"],
+        maps,
+    ),
+    Target(
+        "program",
+        [
+            ELF
+            + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0, 4096, 4096, 4096)
+            + struct.pack("<IIQQQQQQ", 4, 4, 176, 0x4000B0, 0, 36, 36, 4)
+            + struct.pack("<III", 4, 20, 3)
+            + b"GNU\0"
+            + bytes(range(20))
+        ],
+        [
+            struct.pack("<IIQQQQQQ", 4, 4, 64, 0x400040, 0, 1 << 40, 0, 4) * 8,
+            b"GNU\0",
+            b"\xff" * 8,
+            b"\xff\x04",
+        ],
+        program,
+    ),
 ]
 
 
@@ -196,6 +266,26 @@ def test_the_samples_are_valid(target: Target) -> None:
     assert pattern.parse_arguments(ARGV.decode().split("\0")).pid == 4711
     assert Record.from_json(RECORD.to_json()) == RECORD
     assert elfcore.parse(TARGETS[3].samples[0]).expected_bytes == 0
+    assert logtail.last_lines(TARGETS[5].samples[0], 200).count(b"\n") == 2
+    assert len(modules.mapped(TARGETS[6].samples[0])) == 2
+    file = TARGETS[7].samples[0]
+    assert modules.build_id(lambda at, size: file[at : at + size], in_memory=True) == bytes(range(20)).hex()
+
+
+def test_forged_notes_cost_bounded_work() -> None:
+    """A process can map as many segments of notes as it likes, each of the greatest length."""
+    count = 1000
+    head = bytearray(ELF)
+    struct.pack_into("<H", head, 56, count)
+    head += struct.pack("<IIQQQQQQ", 4, 4, 64, 64, 0, 1 << 40, 0, 4) * count
+    asked: list[int] = []
+
+    def read(at: int, size: int) -> bytes:
+        asked.append(size)
+        return bytes(head[at : at + size]).ljust(size, b"\0")
+
+    assert modules.build_id(read, in_memory=False) == ""
+    assert sum(asked) <= modules.HEADERS + 2 * modules.MAX_NOTES
 
 
 def test_no_configuration_breaks_a_promise() -> None:
