@@ -52,7 +52,7 @@ class Selection:
             raise not_found("there are no dumps of this pod")
         dumps = _narrow(dumps, self.container, lambda dump: dump.container, "container")
         dumps = _narrow(dumps, self.id, lambda dump: dump.id, "id")
-        # A tally changes with every crash of its loop and would spoil downloads: it is there if nothing else is.
+        # A tally changes with every crash of its loop and spoils downloads: it is there if nothing else is.
         dumps = [dump for dump in dumps if not dump.is_tally] or dumps
         if self.since is not None:
             dumps = _since(dumps, self.since)

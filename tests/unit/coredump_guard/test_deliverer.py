@@ -14,10 +14,12 @@ import pytest
 
 from coredump_guard import deliver as deliver_module
 from coredump_guard import deliverer as module
-from coredump_guard import machine, store
+from coredump_guard import journal, machine, pickup, store
 from coredump_guard.config import Config
 from coredump_guard.deliver import Delivery
 from coredump_guard.deliverer import Deliverer
+from coredump_guard.pickup import LocalError
+from coredump_guard.record import Record
 from coredump_guard.spool import Spool
 from testbed.waiting import wait_for
 
@@ -310,3 +312,98 @@ def test_each_reason_is_logged_once(
         with running(deliverer):
             wait_for("the delivery", lambda: deliverer.progress.delivered == 1)
     assert capsys.readouterr().err.count("Stale file handle") == 1
+
+
+def test_a_new_dump_does_not_wait_for_one_that_is_stuck(
+    config: Config, spooled: Spooled, order: list[str]
+) -> None:
+    bad = spooled(when=OLDEST, identity=replace(IDENTITY, namespace="bad")).id
+    Path(config.store, "bad").write_text("")
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("a failure", lambda: deliverer.progress.error)
+        deliverer._retry = float("inf")
+        good = spooled(when=NEWEST).id
+        deliverer.wake()
+        wait_for("the other's delivery", lambda: deliverer.progress.delivered == 1)
+    assert order[-1] == good
+    assert bad in deliverer._refused
+
+
+def test_no_room_for_one_is_no_reason_not_to_try_a_smaller_one(
+    config: Config, spooled: Spooled, order: list[str], waits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, small = spooled(when=OLDEST).id, spooled(when=NEWEST).id
+    deliverer = Deliverer(config)
+    fail_at(monkeypatch, "pwrite", 1, OSError(errno.ENOSPC, "No space left on device"))
+    with running(deliverer):
+        wait_for("both deliveries", lambda: deliverer.progress.delivered == 2)
+    assert order == [large, small, large]
+
+
+def test_what_the_nodes_own_disk_says_is_not_said_of_the_store(
+    config: Config, spooled: Spooled, waits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = spooled(when=OLDEST).id, spooled(when=NEWEST).id
+    real = pickup.prepared
+
+    def prepared(spool: Spool, dump_id: str) -> Record:
+        if dump_id == bad and not mended.is_set():
+            raise LocalError(5, "Input/output error")
+        return real(spool, dump_id)
+
+    mended = threading.Event()
+    monkeypatch.setattr(pickup, "prepared", prepared)
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("the other's delivery", lambda: deliverer.progress.last == good)
+        assert deliverer.progress.spool_error == "Input/output error"
+        assert (deliverer.progress.error, deliverer.progress.failing_since) == ("", 0.0)
+        mended.set()
+        wait_for("its delivery", lambda: deliverer.progress.delivered == 2)
+        wait_for("the error's end", lambda: not deliverer.progress.spool_error)
+
+
+def test_what_became_of_each_dump_is_in_the_journal(config: Config, spooled: Spooled, spool: Spool) -> None:
+    old = spooled(when=OLDEST)
+    broken = spooled(when=MIDDLE).id
+    Path(spool.path(broken), store.CORE).write_bytes(b"rubbish")
+    new = spooled(when=NEWEST)
+    Path(spool.path(new.id), store.INFO).write_text(replace(new, replaces=old.id).to_json())
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("both deliveries", lambda: deliverer.progress.delivered == 2)
+        wait_for("the journal", lambda: len(list(journal.entries(config.state))) == 4)
+    found = [(entry.event, entry.dump) for entry in journal.entries(config.state)]
+    assert found == [("delivered", old.id), ("set aside", broken), ("delivered", new.id), ("evicted", old.id)]
+    first = next(iter(journal.entries(config.state)))
+    assert (first.pid, first.signal, first.whose) == (4711, "SIGSEGV", "demo/web/app")
+    assert deliverer.progress.evicted == 1
+
+
+def test_a_namespace_near_its_quota_is_warned_of_once(
+    config: Config, spooled: Spooled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for when in (OLDEST, MIDDLE, NEWEST):
+        spooled(when=when)
+    deliverer = Deliverer(replace(config, quota=4000))
+    with running(deliverer):
+        wait_for("three deliveries", lambda: deliverer.progress.delivered == 3)
+    assert deliverer.progress.nearly_full["demo"].startswith("namespace demo uses ")
+    assert capsys.readouterr().err.count("the store's quota is nearly used up") == 1
+
+
+def test_another_machine_of_our_name_is_told_once(
+    config: Config, spooled: Spooled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = store.incoming(config.node, "0123abcd")
+    os.makedirs(f"{config.store}/{other}")
+    spooled(when=OLDEST)
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("the namesake", lambda: deliverer.progress.namesakes)
+        spooled(when=NEWEST)
+        deliverer.wake()
+        wait_for("both deliveries", lambda: deliverer.progress.delivered == 2)
+    assert deliverer.progress.namesakes == [os.path.basename(other)]
+    assert capsys.readouterr().err.count("another machine delivers by this node's name") == 1
