@@ -13,12 +13,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import capture, download, health, identify, report, storm
+from benchmarks import arrival, capture, damping, download, health, identify, idle, report, storm
 
 MEASURES: dict[str, Callable[[Path], list[report.Row]]] = {
     "capture_rate": capture.measure,
     "release_rate": capture.measure,
     "storm": storm.measure,
+    "idle": idle.measure,
+    "arrival": arrival.measure,
+    "damping": damping.measure,
     "identify": identify.measure,
     "download": download.measure,
     "first_byte": download.measure,

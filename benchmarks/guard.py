@@ -5,6 +5,7 @@ Not here: the crashes (load) and what is measured of them (capture, storm).
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,12 @@ def memory(pid: int, field: str) -> int:
     """Return a field of /proc/PID/status in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, its threads included (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _hierarchy() -> Path:

@@ -1,6 +1,7 @@
-"""storm: 200 processes of 20 MB crash at once, for each door: how many are kept whole, at what memory.
+"""storm: hundreds of processes crash at once, for each door: how many are kept whole, at what memory.
 
-Not here: the rate of a single capture (capture).
+Each is in a container of its own, as in a bad rollout, so that none is damped (damping). Not here: the rate
+of a single capture (capture).
 """
 
 from __future__ import annotations
@@ -13,48 +14,46 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.guard import armed_guard, doors, memory, pod_cgroup
+from benchmarks.guard import armed_guard, doors, memory
 from benchmarks.report import Row, alone, at_least, at_most
 from testbed.waiting import wait_for
+from tests.support.bursts import burst
 from tests.support.guard import NodeGuard, record
 
-COUNT = 200
-MIB = 20
+STORMS = [(200, 20), (1000, 1)]
+"""How many crash at the same moment, and the MiB that each holds."""
 SECONDS = 120
 """Longest that captures may go on after the last process has been reaped."""
-WHOLE_GOAL = at_least(COUNT)
 MEMORY_GOAL = at_most(48)
 
 
 def measure(scratch: Path) -> list[Row]:
-    """Let the storm go through each door that this kernel has."""
-    return [row for door in doors() for row in _storm(door, scratch)]
+    """Let the storms go through each door that this kernel has."""
+    return [row for door in doors() for count, mib in STORMS for row in _storm(door, count, mib, scratch)]
 
 
-def _storm(door: str, scratch: Path) -> list[Row]:
-    with pod_cgroup() as group, armed_guard(scratch / door, door) as guard:
+def _storm(door: str, count: int, mib: int, scratch: Path) -> list[Row]:
+    with armed_guard(scratch / f"{door}-{count}", door) as guard, burst(count, "heap", mib) as ready:
         assert guard.process is not None
-        with load.crasher("heap", MIB, COUNT) as crasher:
-            (group / "cgroup.procs").write_text(str(crasher.pid))
-            crasher.prepare()
-            with _watching_memory(guard.process.pid) as peaks:
-                crashed = crasher.go()
-                _settle(guard)
+        with _watching_memory(guard.process.pid) as peaks:
+            crashed = ready.go()
+            _settle(guard, count)
         cores = [record(dump).core for dump in guard.delivered()]
-        whole = sum(core.truncated is None and core.bytes >= MIB * load.MIB for core in cores)
+        whole = sum(core.truncated is None and core.bytes >= mib * load.MIB for core in cores)
         peak = memory(guard.process.pid, "VmHWM") / 1e6
+        case = f"{door}, {count} of {mib} MiB"
         return [
-            alone(("storm", f"{door}: whole cores of {COUNT}"), "", whole, WHOLE_GOAL),
-            alone(("storm", f"{door}: guard's peak memory"), "MB", peak, MEMORY_GOAL),
-            alone(("storm", f"{door}: with doormen"), "MB", max(peaks) / 1e6, None),
-            alone(("storm", f"{door}: until all are reaped"), "s", crashed.reaped - crashed.begun, None),
+            alone(("storm", f"{case}: whole cores"), "", whole, at_least(count)),
+            alone(("storm", f"{case}: guard's peak memory"), "MB", peak, MEMORY_GOAL),
+            alone(("storm", f"{case}: with doormen"), "MB", max(peaks) / 1e6, None),
+            alone(("storm", f"{case}: until all are reaped"), "s", crashed.reaped - crashed.begun, None),
         ]
 
 
-def _settle(guard: NodeGuard) -> None:
+def _settle(guard: NodeGuard, count: int) -> None:
     """Wait until every core has been delivered, or no more come."""
     with contextlib.suppress(TimeoutError):
-        wait_for(f"{COUNT} dumps", lambda: len(guard.delivered()) >= COUNT, SECONDS)
+        wait_for(f"{count} dumps", lambda: len(guard.delivered()) >= count, SECONDS)
 
 
 @contextmanager

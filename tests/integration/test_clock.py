@@ -76,7 +76,7 @@ def test_a_store_that_was_away_is_tried_again_after_a_jump(
     with _armed(tmp_path) as (node, prefix), _clock() as jump:
         away = node.store.rename(tmp_path / "away")
         crash([crash_program], prefix)
-        wait_for("it is refused", lambda: "No such file" in node.log.read_text())
+        wait_for("it is refused", lambda: node.status()["guard"]["store_error"])
         jump(hours)
         away.rename(node.store)
         wait_for("it is delivered", node.delivered, 20)

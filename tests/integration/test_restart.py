@@ -110,7 +110,7 @@ def test_orderly_restarts_lose_no_crash_of_a_stream(tmp_path: Path, crash_progra
                 node.start()
             stream.go_on()
         modes = _all_once(node, stream.pids)
-    assert modes.keys() == {door, "alone"}
+    assert modes.keys() >= {door, "alone"}  # while the socket's guard starts, doormen still come to it
 
 
 def test_an_orderly_end_in_the_middle_of_a_burst_loses_no_crash(tmp_path: Path) -> None:

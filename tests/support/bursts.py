@@ -31,9 +31,9 @@ class Burst:
             container.mkdir(parents=True)
             (container / "cgroup.procs").write_text(str(pid))
 
-    def go(self) -> None:
+    def go(self) -> load.Crashed:
         """Let all of them crash and wait until the last is reaped: the kernel has let each of them go."""
-        self._crasher.go()
+        return self._crasher.go()
 
 
 @contextmanager
