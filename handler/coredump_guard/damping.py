@@ -36,14 +36,20 @@ class Ring:
     open: int = 0
     """How many leaves wait to be settled."""
 
+    def due(self, now: float, pace: Pace) -> bool:
+        """Whether leave would be given."""
+        if self._is_open(pace):
+            return True
+        return pace.newest > 0 and now - self.at >= pace.window / pace.newest and len(self.kept) > 1
+
+    def _is_open(self, pace: Pace) -> bool:
+        return len(self.kept) + self.open <= pace.newest
+
     def take(self, now: float, pace: Pace) -> Grant | None:
         """Give leave to keep one more, or None; every leave is to be settled."""
-        if len(self.kept) + self.open <= pace.newest:
-            grant = Grant()
-        elif pace.newest and now - self.at >= pace.window / pace.newest and len(self.kept) > 1:
-            grant = Grant(self.kept.pop(1))
-        else:
+        if not self.due(now, pace):
             return None
+        grant = Grant() if self._is_open(pace) else Grant(self.kept.pop(1))
         self.open += 1
         self.at = now
         return grant
@@ -66,6 +72,8 @@ class Loop:
     cores: Ring = field(default_factory=Ring)
     refusals: Ring = field(default_factory=Ring)
     """Records without a core: they never take the place of a core."""
+    too_large: str = ""
+    """What was said of its last core, if that was too large to be kept."""
     tally: Record | None = None
     """The one record of the crashes that were only counted; its `crashes` says how many."""
     written: int = 0
@@ -98,6 +106,7 @@ class Loop:
         return {
             "last": self.last,
             **{name: {"kept": ring.kept, "at": ring.at} for name, ring in self._rings()},
+            "too_large": self.too_large,
             "tally": self.tally.to_json() if self.tally else None,
             "written": self.written,
         }
@@ -108,7 +117,7 @@ class Loop:
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Loop:
         """Read what `to_plain` made; raises ValueError, TypeError or LookupError if it is anything else."""
-        loop = cls(float(values["last"]), written=int(values["written"]))
+        loop = cls(float(values["last"]), too_large=str(values["too_large"]), written=int(values["written"]))
         for name, ring in loop._rings():
             ring.kept = [str(dump) for dump in values[name]["kept"]]
             ring.at = float(values[name]["at"])

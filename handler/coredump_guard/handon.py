@@ -13,13 +13,14 @@ import re
 import select
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from coredump_guard import log, metadata
+from coredump_guard import launcher, log, metadata
 from coredump_guard.arrival import Arrival
 from coredump_guard.pattern import UNLIMITED
 from coredump_guard.process import Process
@@ -108,16 +109,34 @@ def expand(word: str, values: dict[str, str]) -> str:
 def _run(command: list[str], arrival: Arrival) -> str:
     """Start the previous program as the kernel does: the core on its input, no environment, in /."""
     arrival.begin()
-    fds = () if arrival.pidfd is None else (arrival.pidfd,)
-    quiet = subprocess.DEVNULL
     try:
-        program = subprocess.Popen(
-            command, stdin=arrival.core, stdout=quiet, stderr=quiet, cwd="/", env={}, pass_fds=fds
-        )
+        program, failure = _launch(command, arrival)
     except OSError as error:
         raise CannotHandOn(f"{command[0]} could not be started: {error.strerror}") from None
+    if failure:
+        program.wait()
+        raise CannotHandOn(f"{command[0]} could not be started: {os.strerror(failure)}")
     threading.Thread(target=_reap, args=(program, command[0]), daemon=True).start()
     return f"to {command[0]}"
+
+
+def _launch(command: list[str], arrival: Arrival) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a program by way of the launcher; returns it and an errno, 0 if all went well."""
+    told, report = os.pipe()
+    try:
+        fds = [report] if arrival.pidfd is None else [report, arrival.pidfd]
+        start = [sys.executable, "-I", "-S", launcher.__file__, str(report), *command]
+        quiet = subprocess.DEVNULL
+        program = subprocess.Popen(
+            start, stdin=arrival.core, stdout=quiet, stderr=quiet, cwd="/", env={}, pass_fds=fds
+        )
+    except OSError:
+        os.close(told)
+        raise
+    finally:
+        os.close(report)
+    with os.fdopen(told, "rb") as answer:  # ends when the program takes the launcher's place
+        return program, int(answer.read() or 0)
 
 
 def _reap(program: subprocess.Popen[bytes], name: str) -> None:

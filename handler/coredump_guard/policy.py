@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from coredump_guard import identity, log, loops, tally
 from coredump_guard.capture import boot_id
 from coredump_guard.config import Config
-from coredump_guard.damping import Grant, Loop, Pace
+from coredump_guard.damping import Loop, Pace
 from coredump_guard.loops import Loops
 from coredump_guard.pattern import Crash
 from coredump_guard.record import Identity
@@ -28,7 +29,7 @@ SETTLE_SECONDS = 5.0
 def refusal(owner: Identity, config: Config) -> str | None:
     """Say which setting speaks against this owner's cores, or None.
 
-    Rules for namespaces concern those that are known: what cannot be named is kept, for root's eyes.
+    Rules for namespaces are about those that are known: what cannot be named is kept, for root's eyes.
     """
     name = owner.namespace
     denied = next((glob for glob in config.deny if name and fnmatchcase(name, glob)), None)
@@ -52,6 +53,14 @@ def loop_name(owner: Identity, executable: str) -> str:
     return owner.container_id or owner.poduid
 
 
+class _Case(NamedTuple):
+    """What a tally is begun with."""
+
+    crash: Crash
+    owner: Identity
+    executable: str
+
+
 class Policy:
     """The rules with what they have to remember, for several workers at once."""
 
@@ -63,38 +72,57 @@ class Policy:
         self._lock = threading.Lock()
         self._settling = threading.Lock()
         self._loops = Loops(config.state, boot_id(), config.loop_window)
+        self._trouble = ""
         self._dirty = True  # tallies of a guard that died may be behind
         with contextlib.suppress(OSError), loops.locked(config.state):
             self._loops.read()
 
-    def judge(self, crash: Crash, owner: Identity, executable: str, refused: str | None = None) -> Verdict:
-        """Decide what becomes of a crash; refused says why no core of it can be kept, where that is known."""
-        refused = refused or refusal(owner, self._config)
-        name, when = loop_name(owner, executable), loops.now()
+    def judge(self, crash: Crash, owner: Identity, executable: str, too_large: str = "") -> Verdict:
+        """Decide what becomes of a crash; too_large says why its core cannot be kept after all."""
+        refused = too_large or refusal(owner, self._config)
+        name, now = loop_name(owner, executable), loops.now()
+        case = _Case(crash, owner, executable)
         with self._lock:
             self._dirty = True
-            loop = self._loops.crashed(name or "unidentified", when)
-            if not refused:
-                # Crashes of which nothing at all is known are no loop: they may be anybody's.
-                grant = loop.cores.take(when, self._pace) if name else Grant()
-                if grant is None:
-                    return self._count(loop, crash, owner, executable, self._damped())
-                refused = self._room.refusal(group(owner))
-                if not refused:
-                    room = self._room.allot(group(owner))
-                    return Verdict(room=room, ring=loop.cores if name else None, grant=grant)
-                if name:
-                    loop.cores.settle(grant, None)
-            return self._note(loop, crash, owner, executable, refused)
+            loop = self._loops.crashed(name or "unidentified", now)
+            if not refused and loop.too_large and not loop.refusals.due(now, self._pace):
+                refused = loop.too_large  # most likely it is again
+            else:
+                loop.too_large = too_large
+            if refused:
+                return self._note(loop, case, refused)
+            # Crashes of which nothing at all is known are no loop: they may be anybody's.
+            grant = loop.cores.take(now, self._pace) if name else None
+            if name and grant is None:
+                return self._count(loop, case, self._damped())
+            full = self._room.refusal(group(owner))
+            if not full:
+                return Verdict(room=self._room.allot(group(owner)), ring=loop.cores, grant=grant)
+            if grant:
+                loop.cores.settle(grant, None)
+            return self._note(loop, case, full)
 
-    def _note(self, loop: Loop, crash: Crash, owner: Identity, executable: str, refused: str) -> Verdict:
+    def _note(self, loop: Loop, case: _Case, refused: str) -> Verdict:
         """Let a refused crash have a record, unless there are enough of them or no room even for that."""
         grant = loop.refusals.take(loops.now(), self._pace)
-        if grant and not self._room.refusal(group(owner), SLACK):
+        if grant and not self._room.refusal(group(case.owner), SLACK):
             return Verdict(refused, ring=loop.refusals, grant=grant)
         if grant:
             loop.refusals.settle(grant, None)
-        return self._count(loop, crash, owner, executable, refused)
+        return self._count(loop, case, refused)
+
+    def _count(self, loop: Loop, case: _Case, reason: str) -> Verdict:
+        sentence = f"crash loop: {reason}"
+        if loop.tally:
+            loop.tally = tally.count(loop.tally, case.crash, sentence)
+        else:
+            loop.tally = tally.begin(case.crash, case.owner, case.executable, sentence, self._config.node)
+        return Verdict(sentence, loop.tally.id)
+
+    def _damped(self) -> str:
+        newest, window = self._pace.newest, self._pace.window
+        pace = f" and one in {window / newest:.0f} s" if newest else ""
+        return f"[policy] loop_newest = {newest} and loop_window = {window:.0f} keep its first core{pace}"
 
     def done(self, verdict: Verdict, dump_id: str | None) -> None:
         """Say what came of a verdict that was not a count: a dump, or None for nothing."""
@@ -104,19 +132,6 @@ class Policy:
             with self._lock:
                 verdict.ring.settle(verdict.grant, dump_id)
                 self._dirty = True
-
-    def _damped(self) -> str:
-        newest, window = self._pace.newest, self._pace.window
-        pace = f" and one in {window / newest:.0f} s" if newest else ""
-        return f"[policy] loop_newest = {newest} and loop_window = {window:.0f} keep its first core{pace}"
-
-    def _count(self, loop: Loop, crash: Crash, owner: Identity, executable: str, reason: str) -> Verdict:
-        sentence = f"crash loop: {reason}"
-        if loop.tally:
-            loop.tally = tally.count(loop.tally, crash, sentence)
-        else:
-            loop.tally = tally.begin(crash, owner, executable, sentence, self._config.node)
-        return Verdict(sentence, loop.tally.id)
 
     def settle(self) -> None:
         """Write down what is new: the tallies into the spool, the loops into the state directory.
@@ -128,8 +143,11 @@ class Policy:
                 if self._dirty:
                     with loops.locked(self._config.state):
                         self._write()
+                self._trouble = ""
             except OSError as error:
-                log.warning("crash loops cannot be written down", state=self._config.state, error=error)
+                if str(error) != self._trouble:
+                    log.warning("crash loops cannot be written down", state=self._config.state, error=error)
+                self._trouble = str(error)
 
     def _write(self) -> None:
         with self._lock:

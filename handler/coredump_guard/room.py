@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from coredump_guard import deflate, store
-from coredump_guard.config import UNLIMITED, Config
+from coredump_guard.config import Config
 from coredump_guard.drain import Full
 from coredump_guard.record import Identity, RecordError
 from coredump_guard.spool import Spool
@@ -36,9 +36,9 @@ class Room:
         self._config = config
         self._spool = Spool(config.spool)
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[str, int]] = {}
+        self._sizes: dict[str, int] = {}
         """What waits, by its path: a dump that waits does not change, so that each is looked at once."""
-        self._waiting: Counter[str] = Counter()
+        self._groups: dict[str, str] = {}
         self._coming: Counter[str] = Counter()
 
     def refusal(self, group: str, slack: int = 0) -> str | None:
@@ -67,37 +67,39 @@ class Room:
 
     def _bound(self, group: str, size: int, slack: int) -> str | None:
         config = self._config
-        used = self._waiting + self._coming
-        total = sum(used.values())
+        total = sum(self._sizes.values()) + sum(self._coming.values())
         if total + size > config.spool_size + slack:
             return f"[spool] size = {config.spool_size}: {total} bytes of dumps wait there"
-        if used[group] + size > self._share() + slack:
-            taken = f"dumps of {group} that wait there take {used[group]} of {config.spool_size} bytes"
+        share = config.spool_size * config.spool_share // 100 + slack
+        # Who it is that takes the room need not be known before all together exceed a share.
+        if total + size > share and (used := self._used(group)) + size > share:
+            taken = f"dumps of {group} that wait there take {used} of {config.spool_size} bytes"
             return f"[spool] share = {config.spool_share}: {taken}"
-        disk = os.statvfs(config.spool)
-        free = disk.f_bavail * disk.f_frsize
-        if free - size < config.spool_free - slack:
-            return f"[spool] keep_free = {config.spool_free}: {free} bytes are free on its disk"
+        with contextlib.suppress(OSError):  # a spool that is not there is the capture's to tell
+            disk = os.statvfs(config.spool)
+            free = disk.f_bavail * disk.f_frsize
+            if free - size < config.spool_free - slack:
+                return f"[spool] keep_free = {config.spool_free}: {free} bytes are free on its disk"
         return None
 
-    def _share(self) -> int:
-        size = self._config.spool_size
-        return size if size == UNLIMITED else size * self._config.spool_share // 100
+    def _used(self, group: str) -> int:
+        for path in self._sizes.keys() - self._groups.keys():
+            self._groups[path] = self._whose(path)
+        waiting = sum(size for path, size in self._sizes.items() if self._groups[path] == group)
+        return waiting + self._coming[group]
 
     def _look(self) -> None:
         """Bring what waits up to date."""
         seen = set(self._paths())
-        for path in self._known.keys() - seen:
-            del self._known[path]
-        for path in seen - self._known.keys():
-            self._known[path] = self._whose(path), usage(path)
-        self._waiting = Counter()
-        for whose, size in self._known.values():
-            self._waiting[whose] += size
+        for path in self._sizes.keys() - seen:
+            del self._sizes[path]
+            self._groups.pop(path, None)
+        for path in seen - self._sizes.keys():
+            self._sizes[path] = usage(path)
 
     def _paths(self) -> Iterator[str]:
         for directory in (self._spool.ready, self._spool.broken):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 for name in os.listdir(directory):
                     yield f"{directory}/{name}"
 
@@ -127,10 +129,10 @@ class Allotment:
 
 
 def usage(directory: str) -> int:
-    """Return the bytes that a directory's files take on disk; what vanishes meanwhile takes none."""
+    """Return the bytes that a directory's files take on disk; what cannot be looked at takes none."""
     total = 0
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(OSError):
         for name in os.listdir(directory):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 total += os.lstat(f"{directory}/{name}").st_blocks * 512
     return total

@@ -18,6 +18,8 @@ from coredump_guard.spool import Draft, Spool
 
 CUT_OFF = "the capture was cut off when its guard died"
 _NEW = ".new"
+_STEP = 4096
+"""Bytes that are inflated at once: what a damaged step holds is lost."""
 
 
 def salvage(spool: Spool, dump_id: str) -> Record | None:
@@ -40,10 +42,10 @@ def salvage(spool: Spool, dump_id: str) -> Record | None:
 
 def _salvaged(draft: Draft, dump_id: str) -> Record:
     record = _record(draft, dump_id)
+    for name in draft.names - {store.INFO, store.CORE, store.RAW_CORE, *record.files}:
+        draft.unlink(name)  # also what an attempt before this one has left
     if record.refused is None:
         record = replace(record, core=_core(draft, record.core))
-    for name in draft.names - {store.INFO, store.CORE, store.RAW_CORE, *record.files}:
-        draft.unlink(name)
     draft.write(store.INFO + _NEW, record.to_json().encode())
     draft.rename(store.INFO + _NEW, store.INFO)
     return record
@@ -80,7 +82,7 @@ def _size(draft: Draft, name: str) -> int:
 def _measured(draft: Draft) -> int | None:
     """Return the size of a core whose file is a valid one, or None."""
     with os.fdopen(draft.open(store.CORE), "rb") as file:
-        inflated = _Inflated(file)
+        inflated = _Inflated(file, deflate.PIECE)
         size = sum(map(len, inflated))
         return size if inflated.whole else None
 
@@ -91,11 +93,9 @@ def _mended(draft: Draft) -> tuple[int, int]:
     out = draft.create(store.CORE + _NEW)
     try:
         sink = Deflated(out)
-        if store.CORE in draft.names:
-            with os.fdopen(draft.open(store.CORE), "rb") as file:
-                for part in _Inflated(file):
-                    crc, size = deflate.crc32(part, crc), size + len(part)
-                    sink.append(sink.pack(memoryview(part)), size, crc)
+        for piece in _pieces(draft) if store.CORE in draft.names else ():
+            crc, size = deflate.crc32(piece, crc), size + len(piece)
+            sink.append(sink.pack(memoryview(piece)), size, crc)
         size, stored = sink.close()
     finally:
         os.close(out)
@@ -103,16 +103,28 @@ def _mended(draft: Draft) -> tuple[int, int]:
     return size, stored
 
 
+def _pieces(draft: Draft) -> Iterator[bytes]:
+    piece = bytearray()
+    with os.fdopen(draft.open(store.CORE), "rb") as file:
+        for part in _Inflated(file, _STEP):
+            piece += part
+            if len(piece) >= deflate.PIECE:
+                yield bytes(piece)
+                piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
 class _Inflated:
     """The parts of a stored core, up to where it is torn; `whole` says afterwards that it was not."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, step: int) -> None:
+        self._file, self._step = file, step
         self.whole = False
 
     def __iter__(self) -> Iterator[bytes]:
         inflate = deflate.decompressobj(31)
-        while data := self._file.read(deflate.PIECE):
+        while data := self._file.read(self._step):
             while data:
                 try:
                     part = inflate.decompress(data, deflate.PIECE)

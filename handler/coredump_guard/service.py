@@ -22,8 +22,8 @@ from coredump_guard.accountant import Accountant
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.deliverer import Deliverer
-from coredump_guard.keeper import Keeper
 from coredump_guard.engine import Outcome
+from coredump_guard.keeper import Keeper
 from coredump_guard.policy import SETTLE_SECONDS, Policy
 from coredump_guard.salvage import salvage
 from coredump_guard.spool import Spool

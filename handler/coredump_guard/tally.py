@@ -19,9 +19,9 @@ _NO_START = -1
 
 def begin(crash: Crash, owner: Identity, executable: str, sentence: str, node: str) -> Record:
     """Return the tally of a first crash; sentence says why it is only counted."""
-    when = rfc3339(crash.time)
+    when, whose = rfc3339(crash.time), f"{boot_id()}/{store.directory(owner, node)}"
     return Record(
-        id=store.dump_id(crash.time, executable or crash.comm, crash.pid, boot_id(), _NO_START),
+        id=store.dump_id(crash.time, executable or crash.comm, crash.pid, whose, _NO_START),
         time=when,
         node=node,
         boot_id=boot_id(),
