@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import resource
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from coredump_guard import __version__, account, arming, config, handon, inventory, service, status
+from coredump_guard import (
+    __version__,
+    account,
+    arming,
+    canary,
+    config,
+    doctor,
+    handon,
+    inventory,
+    service,
+    status,
+)
 
 Command = Callable[[config.Config, argparse.Namespace], int]
 
@@ -49,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument(
         "--since", type=_time, default=0.0, metavar="TIME", help="RFC 3339: 2026-01-31T03:00:00Z"
     )
+    _add_json(
+        _add(commands, "doctor", _doctor, "would a crash be captured now? exit status 1 if it would be lost")
+    )
+    fly = _add(commands, "canary", _canary, "crash a process of our own and follow it to the store")
+    fly.add_argument("--host", action="store_true", help="as a process of the node itself, in no pod")
+    fly.add_argument("--timeout", type=_count, default=60, metavar="SECONDS", help="default: %(default)s")
     return parser
 
 
@@ -67,7 +86,7 @@ def _add_json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
@@ -125,6 +144,28 @@ def _log(settings: config.Config, options: argparse.Namespace) -> int:
         _print([inventory.as_json(entry) for entry in lines])
     else:
         _print("".join(f"{inventory.line(entry)}\n" for entry in lines))
+    return 0
+
+
+def _doctor(settings: config.Config, options: argparse.Namespace) -> int:
+    if os.geteuid() != 0:
+        raise PermissionError(errno.EPERM, "the doctor sees nothing without privilege")
+    findings = doctor.examine(settings)
+    _print(doctor.as_json(findings) if options.json else doctor.render(findings))
+    return 0 if doctor.captured(findings) else 1
+
+
+def _canary(settings: config.Config, options: argparse.Namespace) -> int:
+    began = time.monotonic()
+
+    def say(step: str) -> None:
+        print(f"{time.monotonic() - began:7.2f} s  {step}", flush=True)
+
+    try:
+        canary.fly(settings, options.host, options.timeout, say)
+    except canary.Lost as error:
+        print(f"coredump-guard: LOST, {error}; run coredump-guard doctor", file=sys.stderr)
+        return 1
     return 0
 
 

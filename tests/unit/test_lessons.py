@@ -81,7 +81,7 @@ STARTS_PROGRAMS = {
     "launcher.py",  # the same
     "executables.py",  # ourselves, to copy what is held open
     "canary.py",  # a child of our own, to crash
-    "doctor.py",  # the kernel's own way of starting the doorman, tried out
+    "trial.py",  # the kernel's own way of starting the doorman, tried out by the doctor
 }
 
 
