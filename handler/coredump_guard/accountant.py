@@ -129,7 +129,7 @@ class Accountant:
         self._lost_at = time.time()
 
     def _announce(self, announcement: Announcement) -> None:
-        seen = announced.glance(announcement.pid)
+        seen = announced.glance(announcement.pid, announcement.time)
         line = Entry(
             rfc3339(announcement.time),
             self._ledger.boot_id,

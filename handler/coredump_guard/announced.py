@@ -7,16 +7,20 @@ there is no core. Not here: the crash itself, as the doors see it (capture).
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
 from dataclasses import dataclass
 
 from coredump_guard import identity, pattern
+from coredump_guard.metadata import start_time
 from coredump_guard.process import Gone, Process
 
 _DEAD = ("Z", "X")
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_SAME_TIME = 0.1
+"""Seconds that may lie between two readings of clocks."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,22 @@ class Glance:
     whose: str = ""
 
 
-def glance(pid: int, proc: str = "/proc") -> Glance:
-    """Look at a process that has just crashed."""
+def glance(pid: int, crashed: float, proc: str = "/proc") -> Glance:
+    """Look at a process that crashed at this time, in seconds since the epoch.
+
+    One of the same PID that was started since is not looked at.
+    """
     core_pattern = _text(f"{proc}/sys/kernel/core_pattern")
     try:
         held = Process(proc, pid)
     except Gone:
         return Glance(no_core(core_pattern))
     with held:
+        stat = held.text("stat")
+        if _started(stat) > crashed + _SAME_TIME:
+            return Glance(no_core(core_pattern))
         reason = no_core(core_pattern, _core_limit(held.text("limits")), _is_dumpable(proc, held))
-        number = _exit_signal(held.text("stat"))
+        number = _exit_signal(stat)
         executable = ""
         with contextlib.suppress(OSError):
             executable = held.link("exe")
@@ -63,11 +73,16 @@ def is_dying(pid: int, crashed: float, proc: str = "/proc") -> bool:
 
     A process of the same PID that was started since is another one.
     """
-    fields = _text(f"{proc}/{pid}/stat").rpartition(") ")[2].split()
-    if len(fields) < 20 or fields[0] in _DEAD:
-        return False
+    stat = _text(f"{proc}/{pid}/stat")
+    state = stat.rpartition(") ")[2][:1]
+    return state not in ("", *_DEAD) and _started(stat) <= crashed + 1
+
+
+def _started(stat: str) -> float:
+    """Return when a process was started, in seconds since the epoch; of a stat without it, that is never."""
+    ticks = start_time(stat.encode())
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return boot + int(fields[19]) / _CLOCK_TICKS <= crashed + 1
+    return boot + ticks / _CLOCK_TICKS if ticks else math.inf
 
 
 def _text(path: str) -> str:

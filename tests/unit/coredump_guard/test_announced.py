@@ -55,12 +55,16 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_what_a_process_shows(sleeper: subprocess.Popen[bytes]) -> None:
-    seen = glance(sleeper.pid)
+    seen = glance(sleeper.pid, time.time())
     assert seen.executable == os.readlink(f"/proc/{sleeper.pid}/exe")
     assert seen.signal == ""
     with Process("/proc", sleeper.pid) as held:
         assert announced._core_limit(held.text("limits")) == 1
         assert announced._is_dumpable("/proc", held)
+
+
+def test_a_process_that_was_started_since_is_not_looked_at(sleeper: subprocess.Popen[bytes]) -> None:
+    assert glance(sleeper.pid, time.time() - 60).executable == ""
 
 
 def test_a_process_is_dying_until_it_is_gone(sleeper: subprocess.Popen[bytes]) -> None:
@@ -77,14 +81,14 @@ def test_a_process_that_is_gone_leaves_the_pattern(tmp_path: Path) -> None:
     kernel = tmp_path / "sys" / "kernel"
     kernel.mkdir(parents=True)
     (kernel / "core_pattern").write_text("|/usr/lib/x\n")
-    assert glance(7, str(tmp_path)) == Glance("core_pattern was '|/usr/lib/x'")
+    assert glance(7, time.time(), str(tmp_path)) == Glance("core_pattern was '|/usr/lib/x'")
 
 
 def made(proc: Path, uid: int, suid_dumpable: str) -> None:
     (proc / "7" / "task").mkdir(parents=True)
     (proc / "7" / "exe").symlink_to("/bin/x (deleted)")
     (proc / "7" / "status").write_text(f"Name:\tx\nUid:\t5\t{uid}\t5\t5\n")
-    (proc / "7" / "stat").write_text(f"7 (x) ) R) D {'0 ' * 48}139\n")
+    (proc / "7" / "stat").write_text(f"7 (x) ) R) D {'0 ' * 18}1 {'0 ' * 29}139\n")
     for name, value in (("kernel/core_pattern", OURS), ("fs/suid_dumpable", suid_dumpable)):
         (proc / "sys" / name).parent.mkdir(parents=True)
         (proc / "sys" / name).write_text(f"{value}\n")
@@ -98,7 +102,7 @@ def test_what_belongs_to_root_in_proc_but_is_not_roots_is_not_dumpable(
     tmp_path: Path, uid: int, suid_dumpable: str, dumpable: bool
 ) -> None:
     made(tmp_path, uid, suid_dumpable)
-    seen = glance(7, str(tmp_path))
+    seen = glance(7, time.time(), str(tmp_path))
     assert (seen.reason == "") is dumpable
     assert (seen.signal, seen.executable) == ("SIGSEGV", "/bin/x (deleted)")
 
