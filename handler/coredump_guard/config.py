@@ -256,9 +256,12 @@ def _read(file: str) -> dict[tuple[str, str], tuple[str, str]]:
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}: create it, or name another with --config") from None
     except configparser.MissingSectionHeaderError as error:
-        stray, known = error.line.strip()[:80], ", ".join(sorted({f"[{section}]" for section, _ in SETTINGS}))
+        stray, sections = (
+            error.line.strip()[:80],
+            ", ".join(sorted({f"[{section}]" for section, _ in SETTINGS})),
+        )
         raise ConfigError(
-            f"{file}: line {error.lineno}, {stray!r}, stands in no section: put it below one of {known}"
+            f"{file}: line {error.lineno}, {stray!r}, stands in no section: put it below one of {sections}"
         ) from None
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not readable as INI: {error}") from None
