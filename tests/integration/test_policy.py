@@ -1,0 +1,229 @@
+"""What speaks against a core is decided before it moves, said in a record, bounded: on the real kernel."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from coredump_guard import arming, journal, store
+from coredump_guard.record import Record
+from coredump_guard.salvage import CUT_OFF
+from testbed.containerd import Containerd
+from testbed.waiting import wait_for
+from tests.support.crashing import crash, pod_cgroup
+from tests.support.guard import NodeGuard, node_guard, record
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(params=["pipe", "socket"])
+def door(request: pytest.FixtureRequest) -> str:
+    """Return each door that this kernel has."""
+    if request.param == "socket" and not arming.has_sockets():
+        pytest.skip("this kernel has no coredump sockets (Linux 6.17)")
+    return str(request.param)
+
+
+def started(node: NodeGuard) -> NodeGuard:
+    node.start()
+    node.run("arm")
+    return node
+
+
+def journaled(node: NodeGuard) -> list[journal.Entry]:
+    """Return what the journal says of crashes."""
+    kinds = ("captured", "refused", "handed on", "missed")
+    return [entry for entry in journal.entries(str(node.directory / "state")) if entry.event in kinds]
+
+
+def records(directory: Path) -> list[Record]:
+    """Return the records of the dumps that lie in a directory, oldest crash first."""
+    return [record(path) for path in sorted(directory.iterdir()) if store.is_dump_id(path.name)]
+
+
+def assert_coreless(dump: Path) -> None:
+    names = {path.name for path in dump.iterdir()}
+    assert not names & {store.CORE, store.RAW_CORE}
+    assert {"maps", "status", store.INFO} <= names
+    assert record(dump).core.bytes == 0
+
+
+def test_what_pods_and_namespaces_say(
+    tmp_path: Path, runtime: Containerd, crash_image: str, door: str
+) -> None:
+    """One guard, four pods: denied, not allowed, asking for it all the same, and asking for nothing."""
+    rules = {"policy__deny": "kube-*", "policy__allow": "shop"}
+    cases = [
+        ("kube-system", "always", "[policy] deny = kube-*: no cores of namespace kube-system are kept"),
+        ("other", "", "[policy] allow = shop: namespace other is not among them"),
+        ("other", "always", None),
+        ("shop", "never", "COREDUMP_CAPTURE = never: the pod's spec wants no cores"),
+        ("shop", "sometimes", None),
+    ]
+    with node_guard(tmp_path, door, **rules) as node:
+        started(node)
+        for number, (namespace, wish, reason) in enumerate(cases):
+            pod = runtime.run_pod(namespace, f"wish-{number}")
+            environment = {"COREDUMP_CAPTURE": wish} if wish else {}
+            pod.start("app", crash_image, ["--fork"], environment).wait()
+            dump = node.wait_for_dump(lambda found, number=number: found.identity.pod == f"wish-{number}")
+            found = record(dump)
+            assert (found.refused or "").startswith(reason or "")
+            assert (found.refused is None) == (reason is None)
+            assert dump.relative_to(node.store).parts[0] == namespace
+            if reason:
+                assert_coreless(dump)
+                assert (found.signal.name, found.process.executable) == (_signal(door), "/app/crash")
+            pod.stop()
+        assert [entry.event for entry in journaled(node)] == [
+            "captured" if reason is None else "refused" for *_, reason in cases
+        ]
+    assert "neither never nor always, and ignored value=sometimes" in node.log.read_text()
+
+
+def _signal(door: str) -> str:
+    """Without a core, the socket does not tell the signal before Linux 6.19."""
+    return "SIGSEGV" if door == "pipe" else "signal 0"
+
+
+@pytest.mark.parametrize("largest", ["0", "4M"])
+def test_a_core_that_is_too_large_is_a_record(
+    tmp_path: Path, crash_program: Path, door: str, largest: str
+) -> None:
+    with node_guard(tmp_path, door, policy__largest_core=largest) as node, pod_cgroup() as prefix:
+        started(node)
+        crash([crash_program, "--memory", "heap:64"], prefix)
+        dump = node.wait_for_dump()
+        assert_coreless(dump)
+        assert str(record(dump).refused).startswith("[policy] largest_core = ")
+        if largest != "0":
+            assert int(str(record(dump).refused).split()[-2]) > 64 << 20
+            crash([crash_program], prefix)
+            assert node.wait_for_dump(lambda found: found.refused is None)
+
+
+def test_a_crash_loop_is_damped_over_restarts_and_all_are_counted(
+    tmp_path: Path, crash_program: Path
+) -> None:
+    with node_guard(tmp_path, "pipe", policy__loop_newest=2) as node, pod_cgroup() as prefix:
+        started(node)
+        for _ in range(5):
+            crash([crash_program], prefix)
+        node.stop()
+        for _ in range(2):  # doormen alone know of the loop too
+            crash([crash_program], prefix)
+        node.start()
+        for _ in range(3):
+            crash([crash_program], prefix)
+        node.stop()
+        node.start()
+        tally = record(node.wait_for_dump(lambda found: found.crashes > 1))
+        wait_for("the spool is empty", lambda: not list((node.spool / "ready").iterdir()))
+        found = [record(path) for path in node.delivered()]
+        assert sorted(one.crashes for one in found) == [1, 1, 1, 7]
+        assert [one.refused is None for one in found].count(True) == 3
+        assert tally.until is not None
+        assert tally.until >= tally.time
+        assert len(journaled(node)) == 10
+        assert {entry.dump for entry in journaled(node)[3:]} == {tally.id}
+
+
+def test_a_new_core_of_a_loop_takes_the_oldest_ones_place(tmp_path: Path, crash_program: Path) -> None:
+    """Both where that waits in the spool and where it has been delivered."""
+    settings = {"policy__loop_newest": 1, "policy__loop_window": 2}
+    with node_guard(tmp_path, "pipe", **settings) as node, pod_cgroup() as prefix:
+        started(node)
+        crash([crash_program], prefix)
+        crash([crash_program], prefix)
+        wait_for("both are delivered", lambda: len(node.delivered()) == 2)
+        first, second = (path.name for path in node.delivered())
+        away = node.store.rename(tmp_path / "away")
+        waiting = []
+        for number in range(2):
+            _wait_for_turn(node, crash_program, prefix, number + 1)
+            waiting.append(records(node.spool / "ready")[-1])
+        assert [one.id for one in records(node.spool / "ready") if not one.refused] == [waiting[-1].id]
+        assert [one.replaces for one in waiting] == [second, second]
+        away.rename(node.store)
+        node.stop()
+        node.start()
+        wait_for("the old one went", lambda: second not in {path.name for path in node.delivered()})
+        cores = [path.name for path in node.delivered() if record(path).refused is None]
+        assert cores == [first, waiting[-1].id]
+
+
+def _wait_for_turn(node: NodeGuard, program: Path, prefix: list[str], count: int) -> None:
+    """Crash until one more core than before has been captured: one in two seconds is."""
+
+    def look() -> bool:
+        crash([program], prefix)
+        return sum(entry.event == "captured" for entry in journaled(node)) == 2 + count
+
+    wait_for("a core of the loop is kept", look)
+
+
+def test_a_spool_that_is_full_refuses_and_one_namespace_leaves_room(
+    tmp_path: Path, runtime: Containerd, crash_image: str
+) -> None:
+    settings = {"spool__size": "24M", "spool__share": 50, "policy__loop_newest": 9}
+    with node_guard(tmp_path, "pipe", **settings) as node:
+        node.store.rmdir()
+        started(node)
+        greedy = runtime.run_pod("greedy", "a")
+        for _ in range(3):
+            greedy.start("app", crash_image, ["--fork", "--memory", "random:8"]).wait()
+        modest = runtime.run_pod("modest", "b")
+        modest.start("app", crash_image, ["--fork", "--memory", "random:4"]).wait()
+        wait_for("all have ended", lambda: len(journaled(node)) == 4)
+        found = records(node.spool / "ready")
+        assert [one.identity.namespace for one in found] == ["greedy"] * 3 + ["modest"]
+        cut = [one.core.truncated for one in found]
+        assert cut[0] is None
+        assert "[spool] share = 50: dumps of greedy" in str(cut[1])
+        assert str(found[2].refused).startswith("[spool] share = 50: dumps of greedy")
+        assert (found[3].refused, cut[3]) == (None, None)
+        node.store.mkdir()
+        dump = node.wait_for_dump(lambda one: one.core.truncated is not None)
+        assert len(gzip.decompress((dump / store.CORE).read_bytes())) == record(dump).core.bytes
+        for pod in (greedy, modest):
+            pod.stop()
+
+
+def test_the_disks_free_space_is_kept(tmp_path: Path, crash_program: Path, door: str) -> None:
+    with node_guard(tmp_path, door, spool__keep_free="900T") as node, pod_cgroup() as prefix:
+        started(node)
+        crash([crash_program], prefix)
+        entry = wait_for("it has ended", lambda: journaled(node))[0]
+        assert entry.event == "refused"
+        assert "[spool] keep_free = " in entry.reason
+        assert entry.dump
+
+
+def test_a_guard_that_is_killed_while_it_drains_loses_nothing_that_is_known(
+    tmp_path: Path, crash_program: Path, door: str
+) -> None:
+    with node_guard(tmp_path, door) as node, pod_cgroup() as prefix:
+        started(node)
+        process = subprocess.Popen([*prefix, crash_program, "--memory", "random:300"])
+        try:
+            core = Path("incoming") / "*" / store.CORE
+            wait_for(
+                "it is drained", lambda: any(p.stat().st_size > 1 << 21 for p in node.spool.glob(str(core)))
+            )
+            node.stop(signal.SIGKILL)
+        finally:
+            process.wait(timeout=60)
+        node.start()
+        dump = node.wait_for_dump()
+        found = record(dump)
+        assert found.core.truncated == CUT_OFF
+        inflated = gzip.decompress((dump / store.CORE).read_bytes())
+        assert len(inflated) == found.core.bytes >= 1 << 20
+        assert inflated.startswith(b"\x7fELF")
+        assert found.process.executable == str(crash_program)
+        assert os.listdir(node.spool / "incoming") == []
