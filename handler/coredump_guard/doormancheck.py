@@ -46,7 +46,7 @@ def same_settings(settings: Config) -> Finding:
     """Check that the guard runs with what the configuration says now."""
     try:
         used = asdict(config.last_good(settings.runtime))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return warning("settings", "no guard has left the ones it uses", "start it: coredump-guard run")
     differing = sorted(key for key, value in asdict(settings).items() if used.get(key) != value)
     if differing:

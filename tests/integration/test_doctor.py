@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,17 @@ def test_what_the_kernel_has_otherwise(node: NodeGuard) -> None:
     assert set(wrong(node)) <= at_boot()
 
 
+@contextmanager
+def noexec(directory: Path) -> Iterator[None]:
+    subprocess.run(["mount", "--bind", str(directory), str(directory)], check=True, timeout=30)
+    try:
+        command = ["mount", "-o", "remount,bind,noexec", str(directory)]
+        subprocess.run(command, check=True, timeout=30)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True, timeout=30)
+
+
 def test_an_interpreter_that_the_kernel_cannot_start(node: NodeGuard) -> None:
     python = node.runtime / "python"
     python.chmod(0o644)
@@ -109,11 +120,7 @@ def test_an_interpreter_that_the_kernel_cannot_start(node: NodeGuard) -> None:
     expect(node, "interpreter", "FAIL", "No such file", "[guard] interpreter")
     python.write_text(text)
     python.chmod(0o755)
-    with ExitStack() as mounted:
-        for command in (["--bind", str(node.runtime)], ["-o", "remount,bind,noexec"]):
-            subprocess.run(["mount", *command, str(node.runtime)], check=True, timeout=30)
-            if command[0] == "--bind":
-                mounted.callback(subprocess.run, ["umount", "--lazy", node.runtime], check=True, timeout=30)
+    with noexec(node.runtime):
         expect(node, "interpreter", "FAIL", "mounted noexec", "[guard] interpreter")
     assert set(wrong(node)) <= at_boot()
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from coredump_guard import __version__, arming, cli, config, journal, status
+from coredump_guard import __version__, arming, canary, cli, config, doctor, journal, status
 from coredump_guard.arming import ArmingError, Settings
 from coredump_guard.cli import main
 from coredump_guard.config import Config
+from coredump_guard.finding import fail, ok, warning
 from coredump_guard.journal import Entry
 
 
@@ -219,3 +220,35 @@ def test_what_only_root_may_read(
     monkeypatch.setattr(os.path, "isdir", lambda _: False)
     assert main(["--config", conf, *command]) == 1
     assert capsys.readouterr().err.endswith(": Permission denied; it takes root\n")
+
+
+def test_the_doctor_tells_by_its_exit_whether_a_crash_would_be_captured(
+    conf: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for finding, code in ((ok("a", "b"), 0), (warning("a", "b", "c"), 0), (fail("a", "b", "c"), 1)):
+        monkeypatch.setattr(doctor, "CHECKS", (lambda _, found=finding: found,))
+        assert main(["--config", conf, "doctor"]) == code
+        assert capsys.readouterr().out.startswith(f"{finding.state:>8}  a: b")
+        assert main(["--config", conf, "doctor", "--json"]) == code
+        assert json.loads(capsys.readouterr().out)["captured"] is (code == 0)
+
+
+def test_a_canary_that_is_lost_is_told(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", conf, "canary", "--timeout", "1"]) == 1
+    lost = "LOST, armed: core_pattern is not ours, nothing was crashed; run coredump-guard doctor"
+    assert capsys.readouterr() == ("", f"coredump-guard: {lost}\n")
+
+
+def test_a_canary_that_arrives_is_told_step_by_step(
+    conf: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(canary, "fly", lambda _, host, timeout, say: say(f"{host} {timeout}"))
+    assert main(["--config", conf, "canary", "--host", "--timeout", "7"]) == 0
+    assert capsys.readouterr().out.endswith(" s  True 7\n")
+
+
+def test_a_canary_has_some_time(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--config", conf, "canary", "--timeout", "0"])
+    assert "'0' is not a whole number above 0" in capsys.readouterr().err
