@@ -96,7 +96,7 @@ def _serve(listening: socket.socket) -> None:
             return
         with peer:
             subprocess.run(
-                ["sh", "-c", _SERVE, program()],
+                ["sh", "-c", _SERVE, str(program())],
                 check=False,
                 stdin=peer,
                 timeout=60,

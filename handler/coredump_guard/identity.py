@@ -159,7 +159,8 @@ def _wish(environment: object) -> str:
 
     The process cannot alter that, unlike its own environment; nothing else of it is looked at.
     """
-    said = [str(entry) for entry in environment or [] if str(entry).startswith(f"{WISH}=")]  # type: ignore[attr-defined]
+    entries = environment if isinstance(environment, list) else []
+    said = [entry for entry in map(str, entries) if entry.startswith(f"{WISH}=")]
     wish = said[-1].partition("=")[2] if said else ""
     if wish and wish not in (NEVER, ALWAYS):
         log.warning(f"{WISH} in a pod's spec is neither {NEVER} nor {ALWAYS}, and ignored", value=wish[:40])

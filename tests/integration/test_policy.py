@@ -6,6 +6,7 @@ import gzip
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_what_pods_and_namespaces_say(
             pod = runtime.run_pod(namespace, f"wish-{number}")
             environment = {"COREDUMP_CAPTURE": wish} if wish else {}
             pod.start("app", crash_image, ["--fork"], environment).wait()
-            dump = node.wait_for_dump(lambda found, number=number: found.identity.pod == f"wish-{number}")
+            dump = node.wait_for_dump(_of(f"wish-{number}"))
             found = record(dump)
             assert (found.refused or "").startswith(reason or "")
             assert (found.refused is None) == (reason is None)
@@ -84,6 +85,10 @@ def test_what_pods_and_namespaces_say(
             "captured" if reason is None else "refused" for *_, reason in cases
         ]
     assert "neither never nor always, and ignored value=sometimes" in node.log.read_text()
+
+
+def _of(pod: str) -> Callable[[Record], bool]:
+    return lambda found: found.identity.pod == pod
 
 
 def _signal(door: str) -> str:
@@ -134,37 +139,25 @@ def test_a_crash_loop_is_damped_over_restarts_and_all_are_counted(
 
 
 def test_a_new_core_of_a_loop_takes_the_oldest_ones_place(tmp_path: Path, crash_program: Path) -> None:
-    """Both where that waits in the spool and where it has been delivered."""
-    settings = {"policy__loop_newest": 1, "policy__loop_window": 2}
+    """While the store is away, in the spool; what is delivered later is the first, and the newest."""
+    settings = {"policy__loop_newest": 10, "policy__loop_window": 20}
     with node_guard(tmp_path, "pipe", **settings) as node, pod_cgroup() as prefix:
+        node.store.rmdir()
         started(node)
-        crash([crash_program], prefix)
-        crash([crash_program], prefix)
-        wait_for("both are delivered", lambda: len(node.delivered()) == 2)
-        first, second = (path.name for path in node.delivered())
-        away = node.store.rename(tmp_path / "away")
-        waiting = []
-        for number in range(2):
-            _wait_for_turn(node, crash_program, prefix, number + 1)
-            waiting.append(records(node.spool / "ready")[-1])
-        assert [one.id for one in records(node.spool / "ready") if not one.refused] == [waiting[-1].id]
-        assert [one.replaces for one in waiting] == [second, second]
-        away.rename(node.store)
-        node.stop()
-        node.start()
-        wait_for("the old one went", lambda: second not in {path.name for path in node.delivered()})
-        cores = [path.name for path in node.delivered() if record(path).refused is None]
-        assert cores == [first, waiting[-1].id]
+        for _ in range(11):
+            crash([crash_program], prefix)
+        wait_for("all wait", lambda: len(records(node.spool / "ready")) == 11)
+        first, second, *others = (entry.dump for entry in journaled(node))
 
+        def another() -> bool:
+            crash([crash_program], prefix)
+            return any(entry.event == "captured" for entry in journaled(node)[11:])
 
-def _wait_for_turn(node: NodeGuard, program: Path, prefix: list[str], count: int) -> None:
-    """Crash until one more core than before has been captured: one in two seconds is."""
-
-    def look() -> bool:
-        crash([program], prefix)
-        return sum(entry.event == "captured" for entry in journaled(node)) == 2 + count
-
-    wait_for("a core of the loop is kept", look)
+        wait_for("two seconds later another core is kept", another)
+        (newest,) = (entry.dump for entry in journaled(node)[11:] if entry.event == "captured")
+        cores = {one.id: one for one in records(node.spool / "ready") if not one.refused}
+        assert cores.keys() == {first, *others, newest}
+        assert cores[newest].replaces == second
 
 
 def test_a_spool_that_is_full_refuses_and_one_namespace_leaves_room(

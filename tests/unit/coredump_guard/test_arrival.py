@@ -26,3 +26,14 @@ def test_closing_lets_both_descriptors_go_and_may_be_repeated(with_pidfd: bool) 
     arrival.close()
     os.close(again)
     os.close(other)
+
+
+def test_refusing_a_pipe_is_closing_it() -> None:
+    core, end = os.pipe()
+    arrival = Arrival(Crash(1), core)
+    arrival.refuse()
+    with pytest.raises(BrokenPipeError):
+        os.write(end, b"x")
+    arrival.refuse()
+    arrival.close()
+    os.close(end)

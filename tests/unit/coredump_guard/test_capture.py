@@ -21,10 +21,13 @@ from coredump_guard import deflate, store
 from coredump_guard.arrival import Arrival
 from coredump_guard.capture import capture, rfc3339
 from coredump_guard.config import Config
+from coredump_guard.damping import Grant
+from coredump_guard.drain import TooLarge
 from coredump_guard.pattern import Crash
 from coredump_guard.process import Process
-from coredump_guard.record import Record
+from coredump_guard.record import Core, Record
 from coredump_guard.spool import Spool
+from coredump_guard.verdict import Verdict
 
 from .conftest import IDENTITY, fail_at
 
@@ -156,3 +159,52 @@ def test_rfc3339(when: float) -> None:
 
 def test_the_boots_id_is_the_kernels() -> None:
     assert len(module.boot_id()) == 36
+
+
+def test_a_refused_crash_is_a_record_and_the_process_is_let_go(config: Config, spool: Spool) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            with arrival(replace(CRASH, pid=process.pid)) as arrived, Process("/proc", process.pid) as held:
+                record = capture(arrived, held, IDENTITY, config, Verdict("[policy] deny = demo: no"))
+                assert arrived.core == -1
+        finally:
+            process.kill()
+    assert spool.record(record.id) == record
+    assert (record.refused, record.core) == ("[policy] deny = demo: no", Core(0, 0))
+    assert (record.signal.name, record.process.cmdline) == ("SIGSEGV", ["sleep", "60"])
+    assert not {store.CORE, store.RAW_CORE} & set(os.listdir(spool.path(record.id)))
+
+
+def test_a_core_that_proves_too_large_leaves_nothing(config: Config, spool: Spool) -> None:
+    with arrival() as arrived, pytest.raises(TooLarge, match=str(len(CORE))):
+        capture(arrived, None, IDENTITY, replace(config, largest_core=100))
+    assert spool.pending() == os.listdir(f"{spool.root}/incoming") == []
+
+
+def test_what_is_known_is_there_before_the_core_is(
+    config: Config, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Record] = []
+
+    def look(*_: object, **__: object) -> None:
+        (draft,) = Path(spool.root, "incoming").iterdir()
+        seen.append(Record.from_json((draft / store.INFO).read_bytes()))
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "drain", look)
+    with arrival() as arrived, pytest.raises(OSError, match="Input/output"):
+        capture(arrived, None, IDENTITY, config)
+    assert (seen[0].identity, seen[0].signal.name) == (IDENTITY, "SIGSEGV")
+    assert seen[0].core == Core(0, 0, "the capture was cut off when its guard died")
+
+
+def test_it_takes_the_place_of_another_that_waits(config: Config, spool: Spool) -> None:
+    """Where that one was to take a third one's place in the store, this one does."""
+    ids: list[str] = []
+    for pid, replaces in ((1, "in-the-store"), (2, ""), (3, "gone")):
+        verdict = Verdict(grant=Grant(ids[-1] if pid == 2 else replaces))
+        with arrival(replace(CRASH, pid=pid)) as arrived:
+            record = capture(arrived, None, IDENTITY, config, verdict)
+        ids.append(record.id)
+        assert record.replaces == ("gone" if pid == 3 else "in-the-store")
+    assert spool.pending() == sorted(ids[1:])

@@ -36,7 +36,15 @@ def fresh(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
 
 
-def drained(core: bytes, out: Path, *, seconds: float = 60, raw: bool = False) -> Drained:
+def drained(
+    core: bytes,
+    out: Path,
+    *,
+    seconds: float = 60,
+    raw: bool = False,
+    largest: int = 1 << 60,
+    room: drain.Room | None = None,
+) -> Drained:
     """Drain bytes that another thread writes into a pipe."""
     read_end, write_end = os.pipe()
 
@@ -53,7 +61,7 @@ def drained(core: bytes, out: Path, *, seconds: float = 60, raw: bool = False) -
     producer.start()
     fd = fresh(out)
     try:
-        return drain.drain(read_end, fd, time.monotonic() + seconds, raw=raw)
+        return drain.drain(read_end, fd, time.monotonic() + seconds, raw=raw, largest=largest, room=room)
     finally:
         os.close(fd)
         os.close(read_end)
@@ -193,3 +201,61 @@ def test_write_all_cuts_back_to_where_it_began(tmp_path: Path) -> None:
     finally:
         os.close(fd)
     assert (tmp_path / "file").read_bytes() == b"first"
+
+
+class Bounded:
+    """Room for so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def __call__(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise drain.Full("[spool] size = 5: it is full")
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("pieces", [0, 1, 3])
+def test_a_core_that_outgrows_its_room_is_cut_at_a_piece(
+    tmp_path: Path, small_pieces: None, raw: bool, pieces: int
+) -> None:
+    out = tmp_path / "core"
+    room = Bounded(pieces * PIECE if raw else BOUNDARIES[pieces] - BOUNDARIES[0])
+    found = drained(CORE, out, raw=raw, room=room)
+    stored = out.read_bytes()
+    assert (stored if raw else gzip.decompress(stored)) == CORE[: pieces * PIECE]
+    assert (found.bytes, found.stored_bytes) == (pieces * PIECE, len(stored))
+    assert found.truncated == "the spool took no more: [spool] size = 5: it is full"
+
+
+@pytest.mark.parametrize("segments", [1, 60000])
+def test_a_core_that_promises_too_much_stops_at_once(tmp_path: Path, segments: int) -> None:
+    core = elf(segments, 1 << 40) + bytes(8 << 20)
+    with pytest.raises(drain.TooLarge, match=str(1 << 40)):
+        drained(core, tmp_path / "core.gz", largest=1 << 39)
+    assert (tmp_path / "core.gz").stat().st_size < 1 << 20
+
+
+def test_a_core_that_promises_nothing_stops_when_it_is_too_large(tmp_path: Path, small_pieces: None) -> None:
+    with pytest.raises(drain.TooLarge, match=str(3 * PIECE)):
+        drained(CORE, tmp_path / "core.gz", largest=2 * PIECE)
+    assert drained(CORE, tmp_path / "core.gz", largest=len(CORE)).truncated is None
+
+
+def test_a_core_that_cannot_be_read_on_is_not_the_spools_fault(
+    tmp_path: Path, small_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.readv, [3 * PIECE + 100]
+
+    def failing(fd: int, buffers: list[memoryview]) -> int:
+        if not left[0]:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        count = real(fd, [buffers[0][: left[0]]])
+        left[0] -= count
+        return count
+
+    monkeypatch.setattr(os, "readv", failing)
+    found = drained(CORE, tmp_path / "core.gz")
+    assert found.truncated == "the core could not be read on: Connection reset by peer"
+    assert gzip.decompress((tmp_path / "core.gz").read_bytes()) == CORE[: 3 * PIECE + 100]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from coredump_guard import engine, identity
+from coredump_guard import engine, identity, journal
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
-from coredump_guard.engine import Outcome, handle
+from coredump_guard.engine import Outcome, conclude, handle
 from coredump_guard.pattern import Crash
 from coredump_guard.policy import Policy
 from coredump_guard.record import Identity
@@ -71,11 +73,10 @@ def handled(config: Config) -> Outcome:
         return handle(arrived, config, Policy(config))
 
 
-def remember(config: Config, original: str) -> None:
+def remember(config: Config, original: str, suid_dumpable: str = "2") -> None:
     os.makedirs(config.state)
-    Path(config.state, "original.json").write_text(
-        f'{{"core_pattern": "{original}", "core_pipe_limit": "0"}}'
-    )
+    settings = {"core_pattern": original, "core_pipe_limit": "0", "suid_dumpable": suid_dumpable}
+    Path(config.state, "original.json").write_text(json.dumps(settings))
 
 
 def test_a_pods_crash_is_captured(config: Config, spool: Spool, proc: Path) -> None:
@@ -159,3 +160,79 @@ def test_a_crash_that_is_killed_while_it_is_looked_at_is_not_taken_for_a_hosts(
     assert outcome.record is not None
     assert (outcome.record.identity, outcome.record.core.bytes) == (Identity(), len(CORE))
     assert spool.pending() == [outcome.dump]
+
+
+def settings(config: Config, **changed: object) -> Config:
+    return replace(config, **changed)  # type: ignore[arg-type]
+
+
+def test_a_hosts_crash_may_be_kept(config: Config, spool: Spool, proc: Path) -> None:
+    (proc / "cgroup").write_text(ON_HOST)
+    outcome = handled(settings(config, host_crashes="keep"))
+    assert (outcome.kind, outcome.whose) == ("captured", "host")
+    assert spool.record(spool.pending()[0]).identity == Identity(host=True)
+
+
+def test_a_hosts_crash_may_be_dropped(config: Config, spool: Spool, proc: Path) -> None:
+    (proc / "cgroup").write_text(ON_HOST)
+    outcome = handled(settings(config, host_crashes="drop"))
+    assert (outcome.kind, outcome.detail) == ("refused", "[policy] host_crashes = drop")
+    assert (outcome.executable, outcome.dump, spool.pending()) == ("/bin/app", None, [])
+
+
+def test_a_core_that_proves_too_large_becomes_a_record(config: Config, spool: Spool, proc: Path) -> None:
+    (proc / "cgroup").write_text(IN_POD)
+    outcome = handled(settings(config, largest_core=1000))
+    assert outcome.kind == "refused"
+    assert outcome.detail.startswith("[policy] largest_core = 1000: the core has ")
+    assert outcome.record is not None
+    assert (outcome.record.refused, spool.pending()) == (outcome.detail, [outcome.dump])
+
+
+def test_crashes_of_a_loop_are_counted_and_cost_no_look(
+    config: Config, spool: Spool, proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (proc / "cgroup").write_text(IN_POD)
+    config = settings(config, loop_newest=0)
+    policy = Policy(config)
+    ends = []
+    for number in range(4):
+        (proc / "stat").write_text(LIVING.replace(" 0\n", f" 0{' 0' * 12} {number}\n"))
+        if number:
+            monkeypatch.setattr(engine, "capture", lambda *_: pytest.fail("captured"))
+        with arrival() as arrived:
+            ends.append(conclude(arrived, config, policy))
+    assert [outcome.kind for outcome in ends] == ["captured"] + ["refused"] * 3
+    assert len({outcome.dump for outcome in ends[1:]}) == 1
+    policy.settle()
+    assert spool.record(str(ends[1].dump)).crashes == 3
+    lines = list(journal.entries(config.state))
+    assert [(line.event, line.dump) for line in lines] == [(end.kind, end.dump) for end in ends]
+
+
+def test_every_end_is_in_the_journal(
+    config: Config, spool: Spool, proc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (proc / "cgroup").write_text(IN_POD)
+    shutil.rmtree(f"{spool.root}/incoming")
+    Path(spool.root, "incoming").write_text("in the way")
+    with arrival() as arrived:
+        outcome = conclude(arrived, config, Policy(config))
+    (line,) = journal.entries(config.state)
+    assert (line.event, line.pid, line.executable) == ("missed", 4711, "app")
+    assert line.reason == outcome.detail
+    assert "error: missed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("before", "dumpable", "handed_on"), [("0", 2, ""), ("0", 1, "x"), ("2", 2, "x")])
+def test_what_the_host_would_not_have_dumped_is_not_handed_on(
+    config: Config, spool: Spool, proc: Path, before: str, dumpable: int, handed_on: str
+) -> None:
+    (proc / "cgroup").write_text(ON_HOST)
+    remember(config, "|/bin/true", before)
+    with arrival() as arrived:
+        arrived.crash = replace(arrived.crash, dumpable=dumpable)
+        outcome = handle(arrived, config, Policy(config))
+    assert outcome.kind == "handed on"
+    assert outcome.detail.startswith("to /bin/true" if handed_on else "nowhere: it changed its ids, and fs.")
+    assert spool.pending() == []

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coredump_guard import handon
+from coredump_guard import handon, launcher
 from coredump_guard.arrival import Arrival
 from coredump_guard.handon import CannotHandOn, expand, hand_on, specifiers
 from coredump_guard.pattern import UNLIMITED, Crash
@@ -384,3 +384,22 @@ def test_a_writer_that_stands_still_is_given_up_at_the_deadline(tmp_path: Path) 
             assert "cut short: the deadline passed" in handed(arrival, held, "core", 0.2)
         finally:
             os.close(writer)
+
+
+def test_the_previous_program_has_the_kernels_limit_of_descriptors(tmp_path: Path) -> None:
+    """The guard may hold many more; a program that closes all it might have open would take for ever."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ncd {tmp_path}\ncat /proc/self/limits > new\nmv new limits\n")
+    program.chmod(0o755)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    try:
+        with crashed(tmp_path) as (arrival, held):
+            handed(arrival, held, f"|{program}")
+        wait_for("the program has run", (tmp_path / "limits").exists)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    line = next(
+        li for li in (tmp_path / "limits").read_text().splitlines() if li.startswith("Max open files")
+    )
+    assert line.split()[3:5] == [str(min(limit, before[1])) for limit in launcher.DESCRIPTORS]

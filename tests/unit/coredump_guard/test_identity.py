@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -387,3 +388,64 @@ def test_parents_that_form_a_ring_end_the_search(node: Node) -> None:
     node.process(CRASHED, 250, IN_POD)
     node.process(250, CRASHED, IN_POD)
     assert node.identify() == known()
+
+
+CAPTURE = [
+    (["PATH=/bin", "COREDUMP_CAPTURE=never"], "never"),
+    (["COREDUMP_CAPTURE=always"], "always"),
+    (["COREDUMP_CAPTURE=never", "COREDUMP_CAPTURE=always"], "always"),
+    (["COREDUMP_CAPTURE="], ""),
+    (["COREDUMP_CAPTURE=Never"], ""),
+    (["COREDUMP_CAPTURE=never "], ""),
+    (["COREDUMP_CAPTURE_=never", "X=COREDUMP_CAPTURE=never"], ""),
+    (["COREDUMP_CAPTURE"], ""),
+    ([7, None, {}], ""),
+    ([], ""),
+    (None, ""),
+    (7, ""),
+]
+
+
+@pytest.mark.parametrize(("environment", "wish"), CAPTURE)
+def test_the_pods_spec_says_whether_it_is_captured(node: Node, environment: object, wish: str) -> None:
+    node.crashed()
+    bundle = node.bundle(NAMES)
+    spec = json.loads(bundle.read_text())
+    bundle.write_text(json.dumps({**spec, "process": {"env": environment}}))
+    found = node.identify()
+    assert found is not None
+    assert (found.namespace, found.capture) == ("demo", wish)
+
+
+def test_what_a_pods_spec_says_wrongly_is_told(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    node.crashed()
+    bundle = node.bundle(NAMES)
+    spec = json.loads(bundle.read_text())
+    environment = ["SECRET=hunter2", "COREDUMP_CAPTURE=no\n"]
+    bundle.write_text(json.dumps({**spec, "process": {"env": environment}}))
+    node.identify()
+    said = capsys.readouterr().err
+    assert said == (
+        'warning: COREDUMP_CAPTURE in a pod\'s spec is neither never nor always, and ignored value="no\\n"\n'
+    )
+
+
+def test_docker_says_it_too(node: Node) -> None:
+    node.crashed()
+    node.docker({"Name": f"/k8s_app_web_demo_{UID}_3", "Config": {"Env": ["COREDUMP_CAPTURE=never"]}})
+    assert node.identify() == replace(WEB, restarts=3, capture="never")
+
+
+def test_cri_os_bundle_is_the_one_that_conmon_names(node: Node) -> None:
+    bundle = "/run/containers/storage/overlay-containers/x/userdata"
+    node.crashed(["conmon", "-b", bundle, "-n", f"k8s_app_web_demo_{UID}_2"])
+    spec = {"linux": {"cgroupsPath": f"x.slice:crio:{C}"}, "process": {"env": ["COREDUMP_CAPTURE=always"]}}
+    node.file(f"{bundle[1:]}/config.json", json.dumps(spec))
+    assert node.identify() == replace(WEB, restarts=2, capture="always")
+
+
+def test_another_containers_bundle_says_nothing(node: Node) -> None:
+    node.crashed(["conmon", "-b", "/bundle", "-n", f"k8s_app_web_demo_{UID}_2"])
+    spec = {"linux": {"cgroupsPath": f"x.slice:crio:{OTHER}"}, "process": {"env": ["COREDUMP_CAPTURE=never"]}}
+    node.file("bundle/config.json", json.dumps(spec))
+    assert node.identify() == replace(WEB, restarts=2)
