@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from coredump_guard import copying, log
+from coredump_guard import copying, filesystems, log
 from coredump_guard.config import Config
 from coredump_guard.metadata import Metadata
 from coredump_guard.modules import Mapped
@@ -39,10 +38,6 @@ MAX_STUCK = 3
 REMEMBERED, REMEMBERED_SECONDS = 4096, 3600.0
 """How many files are remembered as taken, and for how long: device numbers are used again."""
 
-_MOUNT = re.compile(rb"^\d+ \d+ (\d+):(\d+) .* - (\S+) ", re.MULTILINE)
-"""proc(5), mountinfo: device and type of the file system."""
-_REMOTE = (b"nfs", b"nfs4", b"9p")
-"""File systems that ask their server before they let go even of a path (d_weak_revalidate)."""
 _CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -183,13 +178,7 @@ def _local_devices(mountinfo: bytes, wanted: set[str]) -> set[str]:
 
     Older kernels name the file system below an overlay, which only the node's own mounts show.
     """
-    kinds = _kinds(mountinfo)
+    kinds = filesystems.kinds(mountinfo)
     if wanted - kinds.keys():
-        with open("/proc/self/mountinfo", "rb") as file:
-            kinds = {**_kinds(file.read(1 << 20)), **kinds}
-    return {device for device in wanted if kinds.get(device, _REMOTE[0]) not in _REMOTE}
-
-
-def _kinds(mountinfo: bytes) -> dict[str, bytes]:
-    """Return the type of each device's file system; the device is written as maps has it."""
-    return {f"{int(major):02x}:{int(minor):02x}": kind for major, minor, kind in _MOUNT.findall(mountinfo)}
+        kinds = {**filesystems.of_node(), **kinds}
+    return {device for device in wanted if kinds.get(device, b"nfs") not in filesystems.REMOTE}

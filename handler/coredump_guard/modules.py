@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coredump_guard import elf
+from coredump_guard import elf, filesystems
 from coredump_guard.process import Process, decode
 
 MAX_MODULES = 500
@@ -94,17 +94,25 @@ def build_id(read: Read, *, in_memory: bool) -> str | None:
 
 
 def of_process(process: Process, maps: bytes, executable: str) -> list[tuple[Mapped, str]]:
-    """Return the ELF files that are mapped, with their build-ids; empty where it could not be learned."""
+    """Return the ELF files that are mapped, with their build-ids; empty where it could not be learned.
+
+    A forked process often has none of the pages that it could read the headers from. They are fetched only
+    from file systems that the node itself mounted: the crasher's own may never answer.
+    """
     found = []
+    node: dict[str, bytes] = {}
     for module in mapped(maps, executable)[:MAX_MODULES]:
         known: str | None = ""
         with contextlib.suppress(OSError, OverflowError):
-            if process.resident(module.start, module.start + 1):
-                known = build_id(_reader(process, module.start), in_memory=True)
+            fetch = not process.resident(module.start, module.start + 1)
+            if fetch:
+                node = node or filesystems.of_node()
+            if not fetch or node.get(module.device) in filesystems.LOCAL:
+                known = build_id(_reader(process, module.start, fetch), in_memory=True)
         if known is not None:
             found.append((module, known))
     return found
 
 
-def _reader(process: Process, start: int) -> Read:
-    return lambda at, size: process.memory(start + at, size)
+def _reader(process: Process, start: int, fetch: bool) -> Read:
+    return lambda at, size: process.memory(start + at, size, fetch=fetch)

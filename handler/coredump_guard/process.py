@@ -137,12 +137,12 @@ class Process:
         there = all(entry & (_PRESENT | _SWAPPED) for (entry,) in struct.iter_unpack("=Q", entries))
         return len(entries) == pages * 8 and there
 
-    def memory(self, address: int, size: int) -> bytes:
-        """Return bytes of the process's memory, none where a page would first have to be fetched (resident).
+    def memory(self, address: int, size: int, *, fetch: bool = False) -> bytes:
+        """Return bytes of the process's memory; unless fetch is set, none where a page is not there (resident).
 
         Raises OSError.
         """
-        if not self.resident(address, address + size):
+        if not fetch and not self.resident(address, address + size):
             return b""
         fd = self.open("mem")
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coredump_guard import copying, executables, metadata
+from coredump_guard import copying, executables, filesystems, metadata
 from coredump_guard.config import Config, load
 from coredump_guard.executables import Collector
 from coredump_guard.metadata import Metadata
@@ -106,7 +106,7 @@ def test_a_file_system_that_may_make_us_wait_is_left_alone(
 ) -> None:
     with sleeping() as (held, known):
         devices = {module.device for module, _ in known.mapped}
-        monkeypatch.setattr(executables, "_kinds", lambda _: dict.fromkeys(devices, kind) if kind else {})
+        monkeypatch.setattr(filesystems, "kinds", lambda _: dict.fromkeys(devices, kind) if kind else {})
         assert hold(collector, held, known) == []
 
 

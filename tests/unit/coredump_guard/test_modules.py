@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coredump_guard import modules
+from coredump_guard import filesystems, modules
 from coredump_guard.modules import Mapped, build_id, mapped, of_process
 from coredump_guard.process import PAGE, Process
 
@@ -80,6 +82,32 @@ def test_a_deleted_executable(tmp_path: Path) -> None:
     with running(program) as held:
         program.unlink()
         assert found(held)[0] == (str(program), known)
+
+
+@needs_gcc
+def test_a_forked_process_that_has_no_page_of_its_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "forking"
+    source = """
+    #include <stdio.h>
+    #include <unistd.h>
+    int main(void) { if (fork()) pause(); puts("ready"); fflush(stdout); getchar(); return 0; }
+    """
+    command = ["gcc", "-static", "-x", "c", "-", "-o", str(program)]
+    subprocess.run(command, input=source.encode(), check=True, timeout=60)
+    with running(program) as parent:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text()
+        try:
+            with Process("/proc", int(children)) as held:
+                listed = mapped(held.read("maps"))
+                assert not held.resident(listed[0].start, listed[0].start + 1)
+                with monkeypatch.context() as patched:
+                    patched.setattr(filesystems, "LOCAL", frozenset())  # such as a FUSE one of its own
+                    assert found(held) == [(str(program), "")]
+                assert found(held) == [(str(program), true_build_id(program))]
+        finally:
+            os.kill(int(children), signal.SIGKILL)
 
 
 @needs_gcc
