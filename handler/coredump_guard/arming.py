@@ -1,19 +1,18 @@
 """core_pattern and what goes with it: set to ours, kept so, and put back exactly.
 
 Not here: how our pattern is built and recognised (pattern), how the kernel is written (sysctl), how what was
-there is remembered (original), when it is looked after (keeper).
+there is remembered (original), when it is looked after (keeper), where core_pattern leads to (runtime).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import replace
 
 from coredump_guard import original as memory
-from coredump_guard import pattern, pipedoor, sysctl
+from coredump_guard import pattern, pipedoor, runtime, sysctl
 from coredump_guard.config import Config
 from coredump_guard.sysctl import Settings, current
 
@@ -108,13 +107,13 @@ def drift(config: Config, now: Settings) -> list[str]:
     in_force = door_in_force(config, now)
     if in_force is None:
         found.append(f"core_pattern {now.core_pattern}")
-    elif in_force == "socket" and not _is_socket(config.kernel_socket):
+    elif in_force == "socket" and not runtime.is_socket(config.kernel_socket):
         found.append(f"{config.kernel_socket} gone")
     if now.core_pipe_limit != _PIPE_LIMIT:
         found.append(f"core_pipe_limit {now.core_pipe_limit}")
     if config.setuid and now.suid_dumpable != _SUID_DUMPABLE:
         found.append(f"suid_dumpable {now.suid_dumpable}")
-    found += [f"{link} gone" for link in _links(config) if not os.path.exists(link)]
+    found += [f"{link} gone" for link in runtime.links(config) if not os.path.exists(link)]
     return found
 
 
@@ -128,7 +127,7 @@ def repair(config: Config) -> bool:
     with _told(config), memory.locked(config.state, 0):
         if not is_armed(config) or not drift(config, current()):
             return False
-        socket = door(config) == "socket" and _is_socket(config.kernel_socket)
+        socket = door(config) == "socket" and runtime.is_socket(config.kernel_socket)
         _arm(config, "socket" if socket else "pipe")
     return True
 
@@ -139,7 +138,7 @@ def _arm(config: Config, mode: str) -> Settings:
     wanted = Settings(_pattern(config, mode), _PIPE_LIMIT, _suid_dumpable(config, before, known))
     memory.remember(config.state, _original(config, before, known if ours or this_boot else None))
     try:
-        _link_runtime(config)
+        runtime.link(config)
         sysctl.write(wanted, before)
     except (sysctl.SettingError, OSError):
         if not (ours or this_boot):
@@ -204,28 +203,10 @@ def _expect_guard(config: Config) -> None:
         raise ArmingError(
             f"no guard answers at {config.guard_socket} ({error}): start it first, cores would be lost"
         ) from None
-
-
-def _links(config: Config) -> dict[str, str]:
-    """Return where the runtime directory leads to: its paths are short, as core_pattern needs them."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    return {config.doorman: f"{here}/{pattern.DOORMAN}", f"{config.runtime}/guard.conf": config.path}
-
-
-def _link_runtime(config: Config) -> None:
-    os.makedirs(config.runtime, 0o755, exist_ok=True)
-    for link, target in _links(config).items():
-        temporary = f"{link}.new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        os.symlink(target, temporary)
-        os.replace(temporary, link)
-
-
-def _is_socket(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        return stat.S_ISSOCK(os.lstat(path).st_mode)
-    return False
+    if not runtime.is_socket(config.kernel_socket):
+        raise ArmingError(
+            "the guard that runs has the pipe door only: restart it, with [guard] mode = socket"
+        )
 
 
 @contextlib.contextmanager

@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import socket
 import stat
 from dataclasses import asdict
 
-from coredump_guard import arming, config, deflate, mountns, pattern, pipedoor, trial
+from coredump_guard import arming, config, deflate, mountns, pattern, pipedoor, runtime, trial
 from coredump_guard.config import Config
 from coredump_guard.finding import Finding, fail, ok, warning
 
 PATIENCE = 20.0
 """Seconds that the doorman's imports may take; a busy machine needs one."""
 _ARM = "coredump-guard arm"
-_HERE = os.path.dirname(os.path.abspath(__file__))
 _TRIAL = """
 import runpy, sys
 runpy.run_path(sys.argv[1], run_name="trial")
@@ -30,16 +30,25 @@ from coredump_guard import alone
 
 
 def guard(settings: Config) -> Finding:
-    """Check that the guard answers."""
+    """Check that the guard answers, and that the kernel finds it where core_pattern says."""
+    start = "start it: coredump-guard run"
     try:
         pipedoor.ask_status(settings.guard_socket)
+        if arming.door_in_force(settings) == "socket":
+            _knock(settings.kernel_socket)
     except OSError as error:
-        reason = f"does not answer at {settings.guard_socket} ({error.strerror or error})"
-        start = "start it: coredump-guard run"
+        reason = f"does not answer ({settings.runtime}: {error.strerror or error})"
         if arming.door_in_force(settings) == "socket":
             return fail("guard", f"{reason}: crashes are lost", start)
         return warning("guard", f"{reason}: crashes are captured one at a time, nothing is delivered", start)
     return ok("guard", f"answers at {settings.guard_socket}")
+
+
+def _knock(path: str) -> None:
+    """See that somebody listens at a socket; a guard that does turns us away, since we are not crashing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.settimeout(pipedoor.PATIENCE)
+        visitor.connect(path)
 
 
 def same_settings(settings: Config) -> Finding:
@@ -63,7 +72,7 @@ def interpreter(settings: Config) -> Finding:
 def doorman(settings: Config) -> Finding:
     """Check the program that the interpreter is given."""
     # Where no link leads to it yet (links), the file itself.
-    path = settings.doorman if os.path.exists(settings.doorman) else f"{_HERE}/{pattern.DOORMAN}"
+    path = settings.doorman if os.path.exists(settings.doorman) else f"{runtime.HERE}/{pattern.DOORMAN}"
     return _program("doorman", path, executable=False)
 
 
@@ -102,6 +111,8 @@ def _others(path: str) -> bool:
     if stat.S_ISLNK(found.st_mode):  # its directory decides
         return False
     mode = stat.S_IMODE(found.st_mode)
+    if found.st_gid == 0:
+        mode &= ~stat.S_IWGRP
     if stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX:  # only owners remove what is there
         return found.st_uid != 0
     return found.st_uid != 0 or bool(mode & (stat.S_IWGRP | stat.S_IWOTH))
@@ -117,7 +128,7 @@ def _interpreter(settings: Config) -> str:
 
 def imports(settings: Config) -> Finding:
     """Check that the doorman really runs: its imports, started as the kernel starts it."""
-    paths = [f"{_HERE}/{pattern.DOORMAN}", os.path.dirname(_HERE)]
+    paths = [f"{runtime.HERE}/{pattern.DOORMAN}", os.path.dirname(runtime.HERE)]
     command = [_interpreter(settings), "-I", "-S", "-c", _TRIAL, *paths]
     remedy = "run the same Python by hand: the installation is incomplete, or that Python is older than 3.9"
     try:
@@ -130,10 +141,7 @@ def imports(settings: Config) -> Finding:
 def links(settings: Config) -> Finding:
     """Check that the runtime directory leads to this installation and this configuration."""
     needed = arming.door_in_force(settings) == "pipe"
-    for link, target in (
-        (settings.doorman, f"{_HERE}/{pattern.DOORMAN}"),
-        (f"{settings.runtime}/guard.conf", settings.path),
-    ):
+    for link, target in runtime.links(settings).items():
         real = os.path.realpath(link)
         if not os.path.exists(link):
             found = f"{link} leads nowhere"

@@ -138,6 +138,21 @@ def test_the_socket_is_not_armed_while_nobody_listens(tmp_path: Path) -> None:
         assert PATTERN.read_bytes() == before
 
 
+def test_the_socket_is_not_armed_while_the_guard_has_the_pipe_door_only(tmp_path: Path) -> None:
+    if not arming.has_sockets():
+        pytest.skip("this kernel has no coredump sockets (Linux 6.17)")
+    with node_guard(tmp_path, "pipe") as node:
+        node.start()
+        node.configure(mode="socket")
+        refused = node.run("arm", check=False)
+        assert refused.returncode == 1
+        assert "restart it" in refused.stderr
+        node.stop()
+        node.start()
+        node.run("arm")
+        assert PATTERN.read_text().startswith("@@")
+
+
 def test_the_socket_is_armed_again_by_the_guard_that_comes_back(tmp_path: Path) -> None:
     if not arming.has_sockets():
         pytest.skip("this kernel has no coredump sockets (Linux 6.17)")

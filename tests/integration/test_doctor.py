@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,6 +149,12 @@ def test_a_socket_that_nobody_listens_at(tmp_path: Path) -> None:
     with node_guard(tmp_path, "socket") as node:
         node.start()
         node.run("arm")
+        assert set(wrong(node)) <= at_boot()
+        (node.runtime / "kernel.sock").rename(node.runtime / "elsewhere")
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.bind(str(node.runtime / "kernel.sock"))  # which a guard has left, say
+        expect(node, "guard", "FAIL", "Connection refused", "coredump-guard run")
+        (node.runtime / "elsewhere").rename(node.runtime / "kernel.sock")
         assert set(wrong(node)) <= at_boot()
         node.stop(signal.SIGKILL)
         expect(node, "guard", "FAIL", "crashes are lost", "coredump-guard run")

@@ -15,7 +15,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from coredump_guard import arming, pipedoor, store
+from coredump_guard import pipedoor, runtime, store
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config, load
 from coredump_guard.drain import drain
@@ -95,7 +95,7 @@ def spool(config: Config) -> Spool:
 @pytest.fixture
 def installed(config: Config, spool: Spool) -> Config:
     """Return a configuration that is linked from the runtime directory by arming."""
-    arming._link_runtime(config)
+    runtime.link(config)
     return config
 
 

@@ -444,17 +444,3 @@ def test_a_write_of_the_memory_that_was_cut_short_is_written_anew(kernel: Kernel
     arming.arm(short)
     assert os.listdir(short.state) == ["original.json"]
     assert json.loads(Path(short.state, "original.json").read_text())["core_pattern"] == APPORT.core_pattern
-
-
-def test_the_runtime_directory_leads_to_the_doorman_and_the_configuration(
-    kernel: Kernel, short: Config
-) -> None:
-    for _ in range(2):
-        arming.arm(short)
-    assert os.path.realpath(short.doorman) == os.path.join(os.path.dirname(arming.__file__), "doorman.py")
-    assert os.readlink(f"{short.runtime}/guard.conf") == short.path
-    assert sorted(os.listdir(short.runtime)) == ["doorman.py", "guard.conf"]
-
-
-def test_the_machines_own_settings_can_be_read() -> None:
-    assert arming.current().core_pipe_limit.isdigit()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from coredump_guard import arming, doorman, pipedoor, store
+from coredump_guard import doorman, pipedoor, runtime, store
 from coredump_guard.config import Config
 from coredump_guard.record import Record
 from coredump_guard.spool import Spool
@@ -186,7 +186,7 @@ def test_its_imports_stay_tiny() -> None:
 def test_a_configuration_given_elsewhere_is_found_by_its_link(installed: Config) -> None:
     moved = replace(installed, path=installed.path + ".moved")
     os.rename(installed.path, moved.path)
-    arming._link_runtime(moved)
+    runtime.link(moved)
     with pipe() as (core, end):
         os.write(end, CORE)
         os.dup2(core, end)
