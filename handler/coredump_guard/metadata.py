@@ -67,13 +67,13 @@ def gather(process: Process, tid: int | None, *, environ: bool = False) -> Metad
         ppid=numbers.get("PPid", 0),
         uid=numbers.get("Uid", -1),
         gid=numbers.get("Gid", -1),
-        comm=decode(_read(process, "comm").removesuffix(b"\n")),
+        comm=decode(_of_leader(process, "comm").removesuffix(b"\n")),
         executable=executable(process),
         cmdline=_cmdline(process, stat),
         threads=numbers.get("Threads", 0),
     )
     mapped = modules.of_process(process, files.get("maps", b""), record.executable)
-    return Metadata(record, start_time(stat), files, _threads(process, tid), mapped)
+    return Metadata(record, start_time(_of_leader(process, "stat")), files, _threads(process, tid), mapped)
 
 
 def crashed_thread(process: Process, number: int | None) -> int | None:
@@ -169,6 +169,14 @@ def _of_memory(process: Process, name: str, stat: bytes, limit: int) -> bytes:
         if process.resident(start, min(end, start + limit + PAGE)):
             return process.read(name, limit)
     return b""
+
+
+def _of_leader(process: Process, name: str) -> bytes:
+    """Read what every thread has of its own, of the one that stands for the process; it may have exited."""
+    try:
+        return process.of_thread(str(process.pid), name, 4096)
+    except OSError:
+        return b""
 
 
 def executable(process: Process) -> str:

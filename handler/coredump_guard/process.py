@@ -138,7 +138,7 @@ class Process:
         return len(entries) == pages * 8 and there
 
     def memory(self, address: int, size: int, *, fetch: bool = False) -> bytes:
-        """Return bytes of the process's memory; unless fetch is set, none where a page is not there (resident).
+        """Return bytes of the process's memory, none where a page must be fetched first and fetch is not set.
 
         Raises OSError.
         """

@@ -178,6 +178,16 @@ def test_threads_have_their_names() -> None:
     assert found.process.threads == 4
 
 
+def test_name_and_start_are_the_processs_whichever_thread_crashed() -> None:
+    with threaded(1) as held:
+        leader, other = (int(thread) for thread in held.threads())
+        with Process("/proc", leader, other) as through:
+            found = gather(through, other)
+            alone = gather(held, leader)
+        assert (found.process.comm, found.start_time) == (alone.process.comm, alone.start_time)
+        assert found.process.comm != "thread 0"
+
+
 def test_of_too_many_threads_the_crashed_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "MAX_THREADS", 3)
     with threaded(5) as held:
