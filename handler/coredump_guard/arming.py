@@ -71,10 +71,8 @@ def disarm(config: Config) -> Settings:
 
     What somebody else has set in the meantime is left alone, be it the pattern or another of the settings.
     """
-    with (
-        _told(config),
-        memory.locked(config.state) if os.path.isdir(config.state) else contextlib.nullcontext(),
-    ):
+    known = os.path.isdir(config.state)  # where nobody ever armed, nobody does now
+    with _told(config), memory.locked(config.state) if known else contextlib.nullcontext():
         before, now = original(config), current()
         wanted = _restored(config, before, now)
         # The other way round than they were set.
@@ -133,10 +131,11 @@ def repair(config: Config) -> bool:
 
 
 def _arm(config: Config, mode: str) -> Settings:
-    before, known = current(), memory.recall(config.state)
+    before = current()
     ours, this_boot = pattern.is_ours(before.core_pattern), memory.is_of_this_boot(config.state)
+    known = memory.recall(config.state) if ours or this_boot else None
     wanted = Settings(_pattern(config, mode), _PIPE_LIMIT, _suid_dumpable(config, before, known))
-    memory.remember(config.state, _original(config, before, known if ours or this_boot else None))
+    memory.remember(config.state, _original(config, before, known))
     try:
         runtime.link(config)
         sysctl.write(wanted, before)
@@ -176,12 +175,12 @@ def _restored(config: Config, before: Settings | None, now: Settings) -> Setting
     if not ours and not is_armed(config):
         return now
     known = before or _defaults(config)
+    limit_is_ours = ours or now.core_pipe_limit == _PIPE_LIMIT
+    suid_is_ours = known.suid_dumpable and now.suid_dumpable == _SUID_DUMPABLE
     return Settings(
         known.core_pattern if ours else now.core_pattern,
-        known.core_pipe_limit if ours or now.core_pipe_limit == _PIPE_LIMIT else now.core_pipe_limit,
-        known.suid_dumpable or now.suid_dumpable
-        if now.suid_dumpable == _SUID_DUMPABLE
-        else now.suid_dumpable,
+        known.core_pipe_limit if limit_is_ours else now.core_pipe_limit,
+        known.suid_dumpable if suid_is_ours else now.suid_dumpable,
     )
 
 
