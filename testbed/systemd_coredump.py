@@ -98,7 +98,7 @@ def _serve(listening: socket.socket) -> None:
             subprocess.run(
                 ["sh", "-c", _SERVE, str(program())],
                 check=False,
-                stdin=peer,
+                stdin=peer.fileno(),
                 timeout=60,
                 stderr=subprocess.DEVNULL,
             )

@@ -75,6 +75,8 @@ class Room:
         if total + size > share and (used := self._used(group)) + size > share:
             taken = f"dumps of {group} that wait there take {used} of {config.spool_size} bytes"
             return f"[spool] share = {config.spool_share}: {taken}"
+        if not config.spool_free:  # then the disk itself says when it is full
+            return None
         with contextlib.suppress(OSError):  # a spool that is not there is the capture's to tell
             disk = os.statvfs(config.spool)
             free = disk.f_bavail * disk.f_frsize

@@ -107,7 +107,7 @@ def test_cve_2015_1324_a_planted_link_is_not_followed(
     crash([crash_program], UNLIMITED, cwd=trap)
     dump = node.wait_for_dump()  # kept, rather than lost
     assert precious.read_text() == "precious"
-    assert dump.relative_to(node.store).parts[0] == store.UNIDENTIFIED
+    assert dump.relative_to(node.store).parts[0] == store.HOST
     assert record(dump).core.truncated is None
 
 

@@ -20,7 +20,7 @@ COUNT = tally.begin(Crash(1, time=1_700_000_000.0), IDENTITY, "/bin/app", "crash
 
 
 def kept(ring: Ring, times: list[float], pace: Pace = PACE) -> list[str | None]:
-    """Let crashes come at these times and return what each replaces: "" nothing, None where it is not kept."""
+    """Let crashes come at these times; return what each replaces: "" nothing, None where it is not kept."""
     said: list[str | None] = []
     for number, when in enumerate(times):
         grant = ring.take(when, pace)
