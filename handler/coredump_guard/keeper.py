@@ -130,8 +130,7 @@ class Keeper:
         self._changed_to = _escaped(", ".join(found))
         if not self._pending:
             self._pending = True
-            self._changes = self._changes.another(now)
-            self._warn(now)
+            self._count(now)
         if now >= self._changes.due:
             self._repair(now)
 
@@ -140,7 +139,7 @@ class Keeper:
             repaired = arming.repair(self._config)
         except (arming.ArmingError, OSError) as error:
             log.error("the kernel's settings are not ours and cannot be repaired", error=error)
-            self._changes = self._changes.another(now)
+            self._count(now)  # most likely somebody changed it between our write and our look
             return
         self._pending = False
         if repaired:
@@ -148,7 +147,8 @@ class Keeper:
             self._last_repair = time.time()
             log.warning("the kernel's settings were changed, now they are ours again", was=self._changed_to)
 
-    def _warn(self, now: float) -> None:
+    def _count(self, now: float) -> None:
+        self._changes = self._changes.another(now)
         if self._changes.contested(now):
             log.error(
                 "CONTESTED: somebody keeps changing the kernel's settings, crashes go there meanwhile",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,9 +136,8 @@ def test_a_manager_that_fights_is_not_fought(piped: NodeGuard) -> None:
             contested = wait_for("it is contested", lambda: kept(piped)["contested"], seconds=60)
         finally:
             other.kill()
-    assert contested.startswith(f"changed {keeper.AT_ONCE + 1} times in ")
-    assert contested.endswith("last to core_pattern theirs")
-    assert kept(piped)["repairs"] <= keeper.AT_ONCE
+    assert re.fullmatch(r"changed \d times in \d+ seconds, last to core_pattern theirs", contested)
+    assert kept(piped)["repairs"] < 10  # of a thousand changes a second
     assert "CONTESTED: somebody else sets core_pattern, changed" in piped.run("status", check=False).stdout
     assert "error: CONTESTED: " in piped.log.read_text()
     wait_for("peace", lambda: PATTERN.read_text().startswith("|"))

@@ -124,7 +124,9 @@ def test_a_kernel_that_cannot_be_written_is_tried_less_and_less(
     kept = Keeper(config)
     for second in range(600):
         kept.look(float(second), machine.read)
-    assert capsys.readouterr().err.count("cannot be repaired error=read-only") < 15
+    said = capsys.readouterr().err
+    assert said.count("cannot be repaired error=read-only") < 15
+    assert "CONTESTED" in said
 
 
 def test_it_begins_ends_and_survives_what_it_cannot_read(
