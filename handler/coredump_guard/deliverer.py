@@ -132,6 +132,9 @@ class Deliverer:
         except OSError as error:  # of the spool
             self._failed("", error)
             return False
+        except Exception as error:  # a bug of ours must not end delivery
+            log.error("delivery is out of order", reason=f"{type(error).__name__}: {error}")
+            return False
         finally:
             self.progress.current = ""
         if not self._refused:

@@ -39,6 +39,11 @@ class Full(Exception):  # noqa: N818 # a finding, not an error
     """There is no room for more of the core; the message says which bound it is."""
 
 
+STILL_SECONDS = 60.0
+"""How long no byte may come, whatever the deadline: a process that was frozen while it dumps, or whose memory
+lies on a file server that is dead. There are few workers, and others' crashes wait for them."""
+
+
 @dataclass(frozen=True)
 class Drained:
     """A core that has been drained; sizes in bytes."""
@@ -189,10 +194,14 @@ def _fill(core: int, view: memoryview, deadline: float) -> tuple[int, str | None
     # A socket's pages come one by one, each with a wake-up of its own: there, sleeping is what gathers them.
     yields = 0 if stat.S_ISSOCK(os.fstat(core).st_mode) else YIELDS
     filled = empty = 0
+    heard = time.monotonic()
     while filled < len(view):
-        left = deadline - time.monotonic()
-        if left <= 0:
+        now = time.monotonic()
+        if now >= deadline:
             return filled, "the capture's deadline passed"
+        left = min(deadline, heard + STILL_SECONDS) - now
+        if left <= 0:
+            return filled, f"no byte came for {STILL_SECONDS:.0f} s: the process stands still"
         try:
             count = os.readv(core, [view[filled:]])
         except BlockingIOError:
@@ -207,7 +216,7 @@ def _fill(core: int, view: memoryview, deadline: float) -> tuple[int, str | None
         if count == 0:
             break
         filled += count
-        empty = 0
+        empty, heard = 0, now
     return filled, None
 
 

@@ -71,6 +71,24 @@ def test_dumps_are_delivered_in_the_order_of_their_crashes(
     assert deliverer.progress.current == ""
 
 
+def test_a_bug_in_the_delivery_of_executables_ends_nothing(
+    config: Config, spooled: Spooled, waits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [NameError("a bug"), NameError("a bug")]
+
+    def deliver(_: Config) -> None:
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(module.debugstore, "deliver", deliver)
+    deliverer = Deliverer(config)
+    with running(deliverer):
+        wait_for("two failures", lambda: not failures)
+        spooled()
+        deliverer.wake()
+        wait_for("the delivery", lambda: deliverer.progress.delivered == 1)
+
+
 def test_waking_delivers_what_is_new(config: Config, spooled: Spooled, spool: Spool) -> None:
     deliverer = Deliverer(config)
     with running(deliverer):

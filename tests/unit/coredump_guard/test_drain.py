@@ -123,6 +123,22 @@ def test_a_passed_deadline_keeps_what_has_arrived(tmp_path: Path, small_pieces: 
     assert (found.bytes, found.stored_bytes) == (len(core), len(stored))
 
 
+def test_a_process_that_stands_still_holds_no_worker_until_the_deadline(
+    tmp_path: Path, small_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "STILL_SECONDS", 0.2)
+    read_end, write_end = os.pipe()
+    fd = fresh(tmp_path / "core")
+    try:
+        os.write(write_end, b"\x7fELF")  # and the writer stays
+        found = drain.drain(read_end, fd, time.monotonic() + 3600)
+    finally:
+        for end in (read_end, write_end, fd):
+            os.close(end)
+    assert found.bytes == 4
+    assert found.truncated == "no byte came for 0 s: the process stands still"
+
+
 def test_a_deadline_in_the_past_stores_an_empty_core(tmp_path: Path) -> None:
     found = drained(b"core", tmp_path / "core.gz", seconds=-1)
     assert (found.bytes, found.truncated) == (0, "the capture's deadline passed")

@@ -90,7 +90,7 @@ def test_a_change_is_repaired_logged_and_counted(
     kept.look(2.0, machine.read)
     assert (machine.now, kept.report()["repairs"]) == (OURS, 1)
     assert kept.report()["changed_to"] == r"theirs\n\x1b"
-    assert r'now they are ours again was=theirs\n\x1b' in capsys.readouterr().err
+    assert r"now they are ours again was=theirs\n\x1b" in capsys.readouterr().err
 
 
 def test_nothing_is_repaired_unless_armed(config: Config, machine: Machine) -> None:
