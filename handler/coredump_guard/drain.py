@@ -168,6 +168,7 @@ class _Turns:
             self._measured = True
             expected = max(expected, elfcore.parse(self.head).expected_bytes or 0)
         if expected > self._largest:
+            self._ended = True  # now, while nobody else reads
             raise TooLarge(expected)
 
     def _store(self, piece: _Piece, packed: bytes | memoryview) -> None:

@@ -12,13 +12,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
-from coredump_guard import deflate, store
+from coredump_guard import store
 from coredump_guard.config import Config
 from coredump_guard.drain import Full
 from coredump_guard.record import Identity, RecordError
 from coredump_guard.spool import Spool
 
-LEAST = deflate.PIECE
+LEAST = 1 << 20
 """Bytes below which there is no point in beginning with a core."""
 SLACK = 64 << 20
 """Bytes beyond the bounds that records without a core may take."""
