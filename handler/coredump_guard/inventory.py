@@ -16,13 +16,15 @@ from coredump_guard import journal, log, store
 from coredump_guard.account import ANNOUNCED, CARRIED, seconds
 from coredump_guard.config import Config
 from coredump_guard.journal import Entry
-from coredump_guard.record import MAX_BYTES, Identity, Record, RecordError
+from coredump_guard.record import MAX_BYTES, Identity, Record, RecordError, Signal
 from coredump_guard.words import size
 
 STATES = {"ready": "waiting", "incoming": "being captured", "broken": "set aside"}
 """The spool's directories and what is said of the dumps in them."""
 
 
+_LAST = 10
+"""Lines of the journal that a person is shown of one dump."""
 _LONGEST = 1000
 """Characters of one line of a record."""
 
@@ -116,7 +118,10 @@ def render(found: dict[str, Any]) -> str:
     lines = [("id", found["id"]), ("state", found["state"]), ("path", found["path"])]
     if found["record"]:
         lines += _lines(Record.from_json(json.dumps(found["record"])))
-    lines += [("journal", line(Entry(**entry))) for entry in found["journal"]]
+    told = found["journal"]
+    lines += [("journal", line(Entry(**entry))) for entry in told[-_LAST:]]
+    if len(told) > _LAST:  # a crash loop's tally has one for each crash
+        lines.append(("", f"and {len(told) - _LAST} before those: --json has them all"))
     return "".join(f"{name:>10}  {text}\n" for name, text in lines if text)
 
 
@@ -137,11 +142,15 @@ def _lines(record: Record) -> list[tuple[str, str]]:
         ("process", f"{process.pid}, user {process.uid}, group {process.gid}, {process.threads} threads"),
         ("executable", log.safe(process.executable or process.comm)),
         ("cmdline", " ".join(log.safe(word) for word in process.cmdline)[:_LONGEST]),
-        ("signal", f"{log.safe(died.name)}{code}{address}"),
+        ("signal", f"{log.safe(_signal(died))}{code}{address}"),
         ("core", kept),
         ("capture", f"{log.safe(record.capture.mode)}, {record.capture.seconds:g} s"),
         ("files", " ".join(log.safe(name) for name in record.files)[:_LONGEST]),
     ]
+
+
+def _signal(died: Signal) -> str:
+    return died.name if died.number else "unknown"
 
 
 def whose(owner: Identity) -> str:
@@ -168,7 +177,7 @@ def _described(path: str, name: str, state: str) -> dict[str, Any]:
         "id": name,
         "time": record.time if record else "",
         "whose": whose(record.identity) if record else "",
-        "signal": record.signal.name if record else "",
+        "signal": _signal(record.signal) if record else "",
         "bytes": _size(path),
         "state": state,
         "path": path,
