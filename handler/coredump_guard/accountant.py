@@ -129,7 +129,8 @@ class Accountant:
         self._lost_at = time.time()
 
     def _announce(self, announcement: Announcement) -> None:
-        seen = announced.glance(announcement.pid, announcement.time)
+        doors = (self._config.doorman, self._config.kernel_socket)
+        seen = announced.glance(announcement.pid, announcement.time, doors)
         line = Entry(
             rfc3339(announcement.time),
             self._ledger.boot_id,

@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from coredump_guard import identity, pattern
@@ -34,8 +35,8 @@ class Glance:
     whose: str = ""
 
 
-def glance(pid: int, crashed: float, proc: str = "/proc") -> Glance:
-    """Look at a process that crashed at this time, in seconds since the epoch.
+def glance(pid: int, crashed: float, doors: Collection[str], proc: str = "/proc") -> Glance:
+    """Look at a process that crashed at this time, in seconds since the epoch; doors are what is ours.
 
     One of the same PID that was started since is not looked at.
     """
@@ -43,12 +44,12 @@ def glance(pid: int, crashed: float, proc: str = "/proc") -> Glance:
     try:
         held = Process(proc, pid)
     except Gone:
-        return Glance(no_core(core_pattern))
+        return Glance(no_core(core_pattern, doors))
     with held:
         stat = held.text("stat")
         if _started(stat) > crashed + _SAME_TIME:
-            return Glance(no_core(core_pattern))
-        reason = no_core(core_pattern, _core_limit(held.text("limits")), _is_dumpable(proc, held))
+            return Glance(no_core(core_pattern, doors))
+        reason = no_core(core_pattern, doors, _core_limit(held.text("limits")), _is_dumpable(proc, held))
         number = _exit_signal(stat)
         executable = ""
         with contextlib.suppress(OSError):
@@ -57,11 +58,13 @@ def glance(pid: int, crashed: float, proc: str = "/proc") -> Glance:
         return Glance(reason, number, executable, _whose(held) if reason else "")
 
 
-def no_core(core_pattern: str, core_limit: int = pattern.UNLIMITED, dumpable: bool = True) -> str:
+def no_core(
+    core_pattern: str, doors: Collection[str], core_limit: int = pattern.UNLIMITED, dumpable: bool = True
+) -> str:
     """Return why the kernel gives us no core, or nothing (do_coredump in fs/coredump.c)."""
     if not dumpable:
         return "it was not dumpable: fs.suid_dumpable is 0"
-    if not pattern.is_ours(core_pattern):
+    if not pattern.is_ours(core_pattern) or pattern.leads_to(core_pattern) not in doors:
         return f"core_pattern was {core_pattern!r}"
     if core_limit == 1 and core_pattern.startswith("|"):
         return "its RLIMIT_CORE was 1: the kernel pipes no core of such a process"

@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
+from coredump_guard import mountns, pattern, pipedoor, runtime, sysctl
 from coredump_guard import original as memory
-from coredump_guard import pattern, pipedoor, runtime, sysctl
 from coredump_guard.config import Config
 from coredump_guard.sysctl import Settings, current
 
@@ -61,6 +61,8 @@ def arm(config: Config, mode: str | None = None) -> Settings:
     mode = mode or door(config)
     if mode == "socket":
         _expect_guard(config)
+    if not mountns.in_init(lambda: os.access(config.interpreter, os.X_OK)):
+        raise ArmingError(f"[guard] interpreter = {config.interpreter} is no program: cores would be lost")
     os.makedirs(config.state, 0o750, exist_ok=True)
     with _told(config), memory.locked(config.state):
         return _arm(config, mode)
@@ -130,8 +132,18 @@ def repair(config: Config) -> bool:
     return True
 
 
+def another(config: Config, now: Settings) -> str:
+    """Return where core_pattern leads if that is another installation's and there, or nothing."""
+    if not pattern.is_ours(now.core_pattern) or door_in_force(config, now):
+        return ""
+    place = pattern.leads_to(now.core_pattern)
+    return place if os.path.exists(place) else ""
+
+
 def _arm(config: Config, mode: str) -> Settings:
     before = current()
+    if place := another(config, before):
+        raise ArmingError(f"core_pattern leads to another installation, {place}: disarm that one first")
     ours, this_boot = pattern.is_ours(before.core_pattern), memory.is_of_this_boot(config.state)
     known = memory.recall(config.state) if ours or this_boot else None
     wanted = Settings(_pattern(config, mode), _PIPE_LIMIT, _suid_dumpable(config, before, known))
@@ -171,7 +183,7 @@ def _suid_dumpable(config: Config, before: Settings, known: Settings | None) -> 
 
 def _restored(config: Config, before: Settings | None, now: Settings) -> Settings:
     """Return what disarming leaves: what is not ours any more stays as it is."""
-    ours = pattern.is_ours(now.core_pattern)
+    ours = pattern.is_ours(now.core_pattern) and not another(config, now)
     if not ours and not is_armed(config):
         return now
     known = before or _defaults(config)

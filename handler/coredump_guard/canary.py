@@ -44,6 +44,10 @@ class Lost(Exception):  # noqa: N818 # says what became of the canary
     """The canary did not arrive; the message says where it was lost, and why."""
 
 
+class Late(Lost):
+    """The canary is safe in the spool, but was not delivered in time."""
+
+
 @dataclass(frozen=True)
 class _Flight:
     """A crash that is followed."""
@@ -77,7 +81,7 @@ def fly(config: Config, host: bool, timeout: float, say: Callable[[str], None]) 
     """Crash and follow it, saying each step; raises Lost with the step that failed, OSError."""
     deadline = time.monotonic() + timeout
     if arming.door_in_force(config) is None:
-        raise Lost("armed: core_pattern is not ours, nothing was crashed")
+        raise Lost("armed: core_pattern is not ours, so nothing was crashed: coredump-guard arm")
     say(f"armed: {arming.door_in_force(config)} door")
     poduid, container_id = str(uuid.uuid4()), secrets.token_hex(32)
     began = time.time()
@@ -120,7 +124,7 @@ def _follow(flight: _Flight, say: Callable[[str], None]) -> None:
         if gone.event != "delivered":
             raise Lost(f"delivered: it was {gone.event}: {log.safe(gone.reason)}")
     except Lost as error:
-        raise Lost(f"{error}; the dump {end.dump} stays in the spool") from None
+        raise Late(f"{error}; the dump {end.dump} waits in the spool and is delivered later") from None
     say(f"delivered: {'/'.join(flight.place)}/{end.dump}")
     _look_up(flight, end.dump, say)
 

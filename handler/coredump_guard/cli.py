@@ -163,9 +163,13 @@ def _canary(settings: config.Config, options: argparse.Namespace) -> int:
 
     try:
         canary.fly(settings, options.host, options.timeout, say)
+    except canary.Late as error:
+        print(f"coredump-guard: NOT DELIVERED, {error}; coredump-guard status says why", file=sys.stderr)
+        return 1
     except canary.Lost as error:
         print(f"coredump-guard: LOST, {error}; run coredump-guard doctor", file=sys.stderr)
         return 1
+    print("the canary ended where crashes of the node itself do" if options.host else "a pod's crash arrives")
     return 0
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 
-from coredump_guard import debugstore, journal, log, quota
+from coredump_guard import debugstore, journal, log, quota, store
 from coredump_guard import deliver as delivering
 from coredump_guard.capture import boot_id, rfc3339
 from coredump_guard.config import Config
@@ -243,6 +243,7 @@ class Deliverer:
                 signal=record.signal.name,
                 executable=record.process.executable,
                 whose=_whose(record),
+                place=store.directory(record.identity, record.node) if event == "delivered" else "",
             )
         journal.append(self._config.state, entry)
 

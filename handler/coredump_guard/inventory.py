@@ -62,10 +62,17 @@ def find(config: Config, wanted: str) -> dict[str, Any]:
     return {
         "id": dump_id,
         "state": spooled[dump_id]["state"] if dump_id in spooled else past[dump_id][-1].event,
-        "path": spooled[dump_id]["path"] if dump_id in spooled else "",
+        "path": spooled[dump_id]["path"] if dump_id in spooled else _delivered_to(config, past[dump_id]),
         "record": dataclasses.asdict(record) if record else None,
         "journal": [as_json(entry) for entry in past.get(dump_id, [])],
     }
+
+
+def _delivered_to(config: Config, told: list[Entry]) -> str:
+    """Return where a dump was delivered to, by the journal: a store that hangs is not asked."""
+    place = next((entry.place for entry in reversed(told) if entry.place), "")
+    gone = told[-1].event == "evicted"
+    return f"{config.store}/{place}/{told[-1].dump}" if place and not gone else ""
 
 
 def history(config: Config, since: float = 0.0) -> Iterator[Entry]:

@@ -46,6 +46,8 @@ class Entry:
     whose: str = ""
     """namespace/pod/container, host, or unidentified."""
     dump: str = ""
+    place: str = ""
+    """Where a delivered dump lies, below the store's root."""
     counts: dict[str, int] = field(default_factory=dict)
 
 

@@ -82,6 +82,11 @@ def is_ours(pattern: str) -> bool:
     return _OURS.match(pattern.strip()) is not None
 
 
+def leads_to(pattern: str) -> str:
+    """Return the doorman or socket that a pattern of ours leads to: it tells which installation's it is."""
+    return pattern.split()[3] if pattern.startswith("|") else pattern.strip().lstrip("@")
+
+
 def parse_arguments(arguments: list[str], mode: str = "pipe") -> Crash:
     """Read the doorman's arguments back.
 

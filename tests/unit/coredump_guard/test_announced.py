@@ -19,6 +19,8 @@ from testbed.waiting import wait_for
 
 OURS = "|/usr/bin/python3 -I -S /run/coredump-guard/doorman.py %P"
 SOCKET = "@@/run/coredump-guard/kernel.sock"
+DOORS = ("/run/coredump-guard/doorman.py", "/run/coredump-guard/kernel.sock")
+ANOTHERS = "@@/run/coredump-guard-2/kernel.sock"
 
 
 @pytest.mark.parametrize(
@@ -29,12 +31,13 @@ SOCKET = "@@/run/coredump-guard/kernel.sock"
         (OURS, 1, True, "its RLIMIT_CORE was 1: the kernel pipes no core of such a process"),
         (SOCKET, 1, True, ""),
         ("core", 0, True, "core_pattern was 'core'"),
+        (ANOTHERS, 0, True, f"core_pattern was {ANOTHERS!r}"),
         ("|/x\n%P", 5, True, "core_pattern was '|/x\\n%P'"),
         (OURS, 5, False, "it was not dumpable: fs.suid_dumpable is 0"),
     ],
 )
 def test_why_there_will_be_no_core(core_pattern: str, limit: int, dumpable: bool, reason: str) -> None:
-    assert no_core(core_pattern, limit, dumpable) == reason
+    assert no_core(core_pattern, DOORS, limit, dumpable) == reason
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_what_a_process_shows(sleeper: subprocess.Popen[bytes]) -> None:
-    seen = glance(sleeper.pid, time.time())
+    seen = glance(sleeper.pid, time.time(), DOORS)
     assert seen.executable == os.readlink(f"/proc/{sleeper.pid}/exe")
     assert seen.signal == ""
     with Process("/proc", sleeper.pid) as held:
@@ -64,7 +67,7 @@ def test_what_a_process_shows(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_process_that_was_started_since_is_not_looked_at(sleeper: subprocess.Popen[bytes]) -> None:
-    assert glance(sleeper.pid, time.time() - 60).executable == ""
+    assert glance(sleeper.pid, time.time() - 60, DOORS).executable == ""
 
 
 def test_a_process_is_dying_until_it_is_gone(sleeper: subprocess.Popen[bytes]) -> None:
@@ -81,7 +84,7 @@ def test_a_process_that_is_gone_leaves_the_pattern(tmp_path: Path) -> None:
     kernel = tmp_path / "sys" / "kernel"
     kernel.mkdir(parents=True)
     (kernel / "core_pattern").write_text("|/usr/lib/x\n")
-    assert glance(7, time.time(), str(tmp_path)) == Glance("core_pattern was '|/usr/lib/x'")
+    assert glance(7, time.time(), DOORS, str(tmp_path)) == Glance("core_pattern was '|/usr/lib/x'")
 
 
 def made(proc: Path, uid: int, suid_dumpable: str) -> None:
@@ -102,7 +105,7 @@ def test_what_belongs_to_root_in_proc_but_is_not_roots_is_not_dumpable(
     tmp_path: Path, uid: int, suid_dumpable: str, dumpable: bool
 ) -> None:
     made(tmp_path, uid, suid_dumpable)
-    seen = glance(7, time.time(), str(tmp_path))
+    seen = glance(7, time.time(), DOORS, str(tmp_path))
     assert (seen.reason == "") is dumpable
     assert (seen.signal, seen.executable) == ("SIGSEGV", "/bin/x (deleted)")
 

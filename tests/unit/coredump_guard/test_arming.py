@@ -92,8 +92,28 @@ def test_any_original_comes_back_exactly(kernel: Kernel, short: Config, before: 
 
 def test_arming_again_never_takes_ours_for_the_original(kernel: Kernel, short: Config) -> None:
     arming.arm(short)
-    arming.arm(replace(short, interpreter="/opt/python3.12"))
+    arming.arm(replace(short, interpreter="/bin/sh"))
     assert arming.original(short) == APPORT
+
+
+def test_an_interpreter_that_is_none_is_refused(kernel: Kernel, short: Config) -> None:
+    before = arming.current()
+    with pytest.raises(arming.ArmingError, match="interpreter = /nope/python is no program"):
+        arming.arm(replace(short, interpreter="/nope/python"))
+    assert arming.current() == before
+
+
+def test_another_installation_that_is_there_is_left_alone(
+    kernel: Kernel, short: Config, tmp_path: Path
+) -> None:
+    doorman = tmp_path / "coredump-guard-other" / "doorman.py"
+    doorman.parent.mkdir()
+    doorman.touch()
+    theirs = Settings(f"|/usr/bin/python3 -I -S {doorman} %P", "0", "2")
+    kernel.set(theirs)
+    with pytest.raises(arming.ArmingError, match=f"another installation, {doorman}: disarm that one first"):
+        arming.arm(short)
+    assert arming.disarm(short) == theirs
 
 
 def test_the_original_is_remembered_once(kernel: Kernel, short: Config) -> None:

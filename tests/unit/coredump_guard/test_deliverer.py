@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from coredump_guard import debugstore, journal, machine, pickup, store
 from coredump_guard import deliver as deliver_module
 from coredump_guard import deliverer as module
-from coredump_guard import journal, machine, pickup, store
 from coredump_guard.config import Config
 from coredump_guard.deliver import Delivery
 from coredump_guard.deliverer import Deliverer
@@ -80,7 +80,7 @@ def test_a_bug_in_the_delivery_of_executables_ends_nothing(
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr(module.debugstore, "deliver", deliver)
+    monkeypatch.setattr(debugstore, "deliver", deliver)
     deliverer = Deliverer(config)
     with running(deliverer):
         wait_for("two failures", lambda: not failures)
