@@ -106,7 +106,8 @@ def _run(settings: config.Config, _: argparse.Namespace) -> int:
 
 def _arm(settings: config.Config, _: argparse.Namespace) -> int:
     armed = arming.arm(settings)
-    config.keep(settings)
+    if status.gather(settings)["guard"] is None:  # one that runs has kept its own
+        config.keep(settings)
     print(f"core_pattern is now {armed.core_pattern}")
     return 0
 

@@ -154,8 +154,8 @@ class Deliverer:
         error = ""
         try:
             debugstore.deliver(self._config)
-        except OSError as failure:
-            error = failure.strerror or str(failure)
+        except Exception as failure:  # a bug of ours, too, is no reason for a dump to wait
+            error = getattr(failure, "strerror", None) or repr(failure)
             if error != self._executables_error:
                 log.warning("executables wait in the spool", store=self._config.store, error=error)
         self._executables_error = error

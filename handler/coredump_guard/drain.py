@@ -76,9 +76,18 @@ def drain(
     truncated = turns.run(1 if raw else THREADS)
     size, stored = turns.sink.close()
     parsed = elfcore.parse(turns.head)
-    if truncated is None and parsed.expected_bytes is not None and size < parsed.expected_bytes:
-        truncated = f"the kernel sent {size} of {parsed.expected_bytes} bytes"
+    if truncated is None:
+        truncated = _judged(size, turns.head, parsed.expected_bytes)
     return Drained(size, stored, parsed, truncated)
+
+
+def _judged(size: int, head: bytearray, expected: int | None) -> str | None:
+    """Say why a core that came to its end is not whole: an ELF's program headers tell how long it must be."""
+    if expected is None:
+        if not b"\x7fELF".startswith(head[:4]):
+            return None
+        return f"the kernel sent {size} bytes, which end before the core's headers do"
+    return f"the kernel sent {size} of {expected} bytes" if size < expected else None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from coredump_guard.arrival import Arrival
 from coredump_guard.capture import PROC, boot_id, capture, rfc3339
 from coredump_guard.config import Config
 from coredump_guard.drain import TooLarge
+from coredump_guard.pattern import Crash
 from coredump_guard.policy import Policy
 from coredump_guard.process import Gone, Process, hold
 from coredump_guard.record import Identity, Record
@@ -41,12 +42,20 @@ class Outcome:
 
 
 def conclude(arrival: Arrival, config: Config, policy: Policy) -> Outcome:
-    """Deal with one crash, whatever happens, and tell the log and the journal how it ended; never raises."""
+    """Deal with one crash and tell the log and the journal how it ended.
+
+    Whatever happens to the crash is its outcome; raises OSError only where that cannot even be written down.
+    """
     try:
         outcome = handle(arrival, config, policy)
     except Exception as error:  # the one broad catch: no crash may end the guard
         outcome = Outcome("missed", f"{type(error).__name__}: {error}")
-    crash, record = arrival.crash, outcome.record
+    _tell(arrival.crash, outcome, config)
+    return outcome
+
+
+def _tell(crash: Crash, outcome: Outcome, config: Config) -> None:
+    record = outcome.record
     entry = journal.Entry(
         time=rfc3339(crash.time),
         boot_id=boot_id(),
@@ -61,7 +70,6 @@ def conclude(arrival: Arrival, config: Config, policy: Policy) -> Outcome:
     journal.append(config.state, entry)
     if not outcome.tally:  # what is only counted would fill the log, as it would the disk
         _log(entry, crash.mode, record)
-    return outcome
 
 
 def _log(entry: journal.Entry, mode: str, record: Record | None) -> None:

@@ -102,7 +102,7 @@ class Keeper:
         while not self._ended(0):
             try:
                 self._watch()
-            except (arming.ArmingError, OSError) as error:
+            except Exception as error:  # also a thread that the system does not allow us: try again
                 log.warning("the kernel's settings cannot be watched", error=error)
                 self._ended(EVERY)
 

@@ -46,7 +46,7 @@ def serve(listening: socket.socket, arrive: Callable[[Arrival], None], status: C
             try:
                 peer.settimeout(PATIENCE)
                 _answer(peer, arrive, status)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # no visitor ends the door
                 log.warning("a visitor to the guard's socket was not understood", error=error)
 
 

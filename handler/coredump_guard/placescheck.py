@@ -94,7 +94,8 @@ def reachable(config: Config) -> Finding:
     except TimeoutError:
         return warning("store", f"{config.store} does not answer within {PATIENCE:g} s", wait)
     except OSError as error:
-        return warning("store", f"{config.store}: {error}", wait)
+        found = str(error)
+        return warning("store", found if config.store in found else f"{config.store}: {found}", wait)
     if others:
         found = f"other machines deliver as {config.node}: {', '.join(map(log.safe, others))}"
         return warning("store", found, "give each machine a name of its own, [guard] node")

@@ -180,8 +180,11 @@ class Guard:
     def _work(self) -> None:
         while (arrival := self.waiting.get()) is not None:
             self.handling.add(pid := arrival.crash.pid)
-            with contextlib.closing(arrival):
-                self._handle(arrival)
+            try:
+                with contextlib.closing(arrival):
+                    self._handle(arrival)
+            except Exception as error:  # a machine out of descriptors or memory: the next crash counts again
+                log.error("a crash's end was not written down", pid=pid, reason=repr(error))
             self.handling.discard(pid)
 
     def in_hand(self) -> set[int]:
@@ -198,14 +201,17 @@ class Guard:
 
     def _settle(self, end: threading.Event) -> None:
         while not end.wait(SETTLE_SECONDS):
-            self.policy.settle()
+            try:
+                self.policy.settle()
+            except Exception as error:  # loops are worth less than the thread that counts them
+                log.error("crash loops are not counted", reason=repr(error))
 
     def _salvage(self, spool: Spool, dump_ids: list[str]) -> None:
         """Bring to delivery what captures have left that were cut off; a large core takes its time."""
         for dump_id in dump_ids:
             try:
                 salvage(spool, dump_id)
-            except OSError as error:
+            except Exception as error:  # of this one: the others are still to be looked at
                 log.warning("a capture that was cut off waits", dump=dump_id, error=error)
         self.deliverer.wake()
 

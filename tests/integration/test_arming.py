@@ -119,7 +119,9 @@ def test_disarming_twice_changes_nothing(node: NodeGuard) -> None:
 
 
 def test_a_pattern_that_would_be_truncated_is_refused(tmp_path: Path) -> None:
-    with node_guard(tmp_path, "pipe", interpreter=f"/{'x' * 100}") as node:
+    interpreter = tmp_path / ("x" * 100)
+    interpreter.symlink_to("/bin/sh")
+    with node_guard(tmp_path, "pipe", interpreter=interpreter) as node:
         before = PATTERN.read_bytes()
         refused = node.run("arm", check=False)
         assert refused.returncode == 1

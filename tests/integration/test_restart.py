@@ -132,6 +132,8 @@ def test_a_guard_killed_between_crashes_is_replaced_by_doormen(tmp_path: Path, c
         for _ in range(3):
             with streaming(crash_program) as stream:
                 stream.go_on()
+            # The kernel lets a process go when the last of its core is in the pipe, not when it is on disk.
+            wait_for("all is captured", lambda: not any((node.spool / "incoming").iterdir()))
             node.stop(signal.SIGKILL)
             pids += stream.pids
             with streaming(crash_program) as stream:

@@ -74,7 +74,7 @@ def test_dumps_are_delivered_in_the_order_of_their_crashes(
 def test_a_bug_in_the_delivery_of_executables_ends_nothing(
     config: Config, spooled: Spooled, waits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failures = [NameError("a bug"), NameError("a bug")]
+    failures = [NameError("a bug")]
 
     def deliver(_: Config) -> None:
         if failures:
@@ -83,7 +83,7 @@ def test_a_bug_in_the_delivery_of_executables_ends_nothing(
     monkeypatch.setattr(debugstore, "deliver", deliver)
     deliverer = Deliverer(config)
     with running(deliverer):
-        wait_for("two failures", lambda: not failures)
+        wait_for("the failure", lambda: not failures)
         spooled()
         deliverer.wake()
         wait_for("the delivery", lambda: deliverer.progress.delivered == 1)

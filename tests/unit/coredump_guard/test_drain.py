@@ -20,7 +20,7 @@ from coredump_guard import deflate, drain, elfcore
 from coredump_guard.drain import Drained
 
 PIECE = 4096
-SIZES = [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 7 * PIECE - 1, 9 * PIECE, 9 * PIECE + 5]
+SIZES = [1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 7 * PIECE - 1, 9 * PIECE, 9 * PIECE + 5]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_what_goes_in_comes_out(tmp_path: Path, small_pieces: None, size: int) -
     subprocess.run(["gzip", "-t", out], check=True, timeout=30)
 
 
-@pytest.mark.parametrize("size", [0, deflate.PIECE - 1, deflate.PIECE, 5 * deflate.PIECE + 3])
+@pytest.mark.parametrize("size", [1, deflate.PIECE - 1, deflate.PIECE, 5 * deflate.PIECE + 3])
 def test_pieces_of_full_size(tmp_path: Path, size: int) -> None:
     core = content(1 << 16) * (size // (1 << 16)) + bytes(size % (1 << 16))
     found = drained(core, tmp_path / "core.gz")
@@ -251,6 +251,15 @@ def test_a_core_that_promises_too_much_stops_at_once(tmp_path: Path, segments: i
     with pytest.raises(drain.TooLarge, match=str(1 << 40)):
         drained(core, tmp_path / "core.gz", largest=1 << 39)
     assert (tmp_path / "core.gz").stat().st_size < 1 << 20
+
+
+@pytest.mark.parametrize("size", [0, 2, 4, 63, 64, 64 + 56])
+def test_a_core_that_ends_within_its_headers_is_cut(tmp_path: Path, size: int) -> None:
+    """Whoever is killed at once gives us this, or nothing; how long it must be is not known then."""
+    header = b"\x7fELF\x02\x01\x01" + bytes(25) + (64).to_bytes(8, "little") + bytes(16)
+    core = header + (2).to_bytes(2, "little") + bytes(6) + bytes(2 * 56)
+    found = drained(core[:size], tmp_path / "core.gz")
+    assert found.truncated == f"the kernel sent {size} bytes, which end before the core's headers do"
 
 
 def test_a_core_that_promises_nothing_stops_when_it_is_too_large(tmp_path: Path, small_pieces: None) -> None:

@@ -152,6 +152,26 @@ def test_no_crash_ends_the_guard_and_each_is_accounted_for(
     assert type(error).__name__ in said
 
 
+def test_an_end_that_cannot_be_written_down_ends_no_worker(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard = Guard(config)
+    monkeypatch.setattr(engine, "handle", lambda *_: Outcome("handed on", "to /x"))
+    failures = [OSError(23, "Too many open files in system")]
+
+    def rfc3339(_: float) -> str:
+        if failures:
+            raise failures.pop()
+        return "2026-11-24T00:00:00Z"
+
+    monkeypatch.setattr(engine, "rfc3339", rfc3339)
+    before = len(os.listdir("/proc/self/fd"))
+    worked(guard, 2)
+    assert guard.counts.handed_on == 1
+    assert "not written down" in capsys.readouterr().err
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_capture_is_counted_and_wakes_delivery(
     config: Config, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
