@@ -114,10 +114,8 @@ def _deliver(spool: Spool, dump_id: str, config: Config) -> Delivery:
     place = store.directory(record.identity, record.node)
     with _opened(place, config) as at:
         known = _known(at, record)
-        delivery = Delivery(known) if known else _bring(at, spool, record, config)
+        delivery = _again(at, record, known) if known else _bring(at, spool, record, config)
         _announce(at, f"{place}/{dump_id}")
-        if delivery.record.refused == record.refused:  # a core that found no room evicts none
-            delivery = replace(delivery, evicted=_evict(at, record))
     with local():
         return replace(delivery, superseded=not spool.remove(dump_id, record))
 
@@ -169,8 +167,14 @@ def _has_core(place: int, record: Record) -> bool:
         return False
 
 
+def _again(at: _Store, record: Record, known: Record) -> Delivery:
+    """Finish a delivery that was cut short."""
+    return Delivery(known, evicted=_evict(at, record) if known.refused == record.refused else None)
+
+
 def _bring(at: _Store, spool: Spool, record: Record, config: Config) -> Delivery:
-    """Copy the dump among our drafts, read it back, and rename it to its place."""
+    """Copy the dump among our drafts, read it back, and rename it to its place; what it replaces goes."""
+    wanted, evicted = record.refused, None
     for left in (record.id, record.id + _INCOMPLETE):
         tree.remove(at.drafts, left)
     with _decided(at, record, config) as before:  # what does not fit now is not copied in vain
@@ -185,9 +189,13 @@ def _bring(at: _Store, spool: Spool, record: Record, config: Config) -> Delivery
             tree.write(draft, store.INFO, fitting.to_json().encode(), at.group)
             os.fsync(draft)
             _show(at, spool, record.id)
+            if fitting.refused == wanted:  # a core that found no room evicts none
+                # After it came, so that no core is lost if we die in between (then both count until this
+                # delivery is repeated), and under the lock: nobody else decides while both are there.
+                evicted = _evict(at, record)
     if usage is not None and fitting.refused is None:
-        usage = replace(usage, used=usage.used + size)
-    return Delivery(fitting, usage or before)
+        usage = replace(usage, used=usage.used - usage.freed + size, freed=0)
+    return Delivery(fitting, usage or before, evicted)
 
 
 @contextmanager
@@ -197,7 +205,9 @@ def _decided(at: _Store, record: Record, config: Config) -> Iterator[Usage | Non
         yield None
     else:
         with quota.decided(at.root, record.identity.namespace, config.quota, at.group) as usage:
-            yield usage
+            gone, whose = _replaced(at, record), record.identity
+            place = (whose.namespace, whose.poduid, whose.container)
+            yield replace(usage, freed=quota.used(at.root, *place, gone.id)) if gone else usage
 
 
 def _fitting(record: Record, usage: Usage | None, size: int) -> Record:
@@ -264,12 +274,18 @@ def _announce(at: _Store, path: str) -> None:
         os.fsync(inbox)
 
 
-def _evict(at: _Store, record: Record) -> Record | None:
-    """Remove the dump that this one replaces, if it is in the same container's directory and of this node."""
+def _replaced(at: _Store, record: Record) -> Record | None:
+    """Return the dump that this one replaces, if it is in the same container's directory and of this node."""
     if record.replaces in (None, record.id) or not store.is_dump_id(record.replaces):
         return None
     gone = _stored(at.place, record.replaces)
-    if gone is None or gone.node != record.node:
+    return gone if gone is not None and gone.node == record.node else None
+
+
+def _evict(at: _Store, record: Record) -> Record | None:
+    """Remove the dump that this one replaces."""
+    gone = _replaced(at, record)
+    if gone is None:
         return None
     # Its announcement first: a removal cut short is repeated as long as the dump is there.
     with tree.entered(at.root, [store.INBOX], at.group) as inbox:

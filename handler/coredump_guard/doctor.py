@@ -1,6 +1,6 @@
 """The doctor: would a crash be captured now? Asks each check and says what is to be done.
 
-Not here: the checks (kernelcheck, doormancheck, placescheck).
+Not here: the checks (kernelcheck, doormancheck, placescheck, runtimecheck).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from coredump_guard import doormancheck, kernelcheck, placescheck
+from coredump_guard import doormancheck, kernelcheck, placescheck, runtimecheck
 from coredump_guard.config import Config
 from coredump_guard.finding import FAIL, OK, Finding, fail
 
@@ -33,6 +33,7 @@ CHECKS: tuple[Callable[[Config], Finding], ...] = (
     placescheck.waiting,
     placescheck.reachable,
     placescheck.clock,
+    runtimecheck.runtime,
 )
 
 

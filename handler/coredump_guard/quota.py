@@ -38,6 +38,8 @@ class Usage:
     namespace: str
     used: int
     quota: int
+    freed: int = 0
+    """Of what is used, the part that goes once the dump that is decided on has come: it replaces another."""
 
     @property
     def nearly_full(self) -> bool:
@@ -45,8 +47,8 @@ class Usage:
         return self.used >= self.quota * NEARLY_FULL
 
     def fits(self, more: int) -> bool:
-        """Whether so many bytes more stay within the quota."""
-        return self.used + more <= self.quota
+        """Whether so many bytes more stay within the quota, once what they replace is gone."""
+        return self.used - self.freed + more <= self.quota
 
     def __str__(self) -> str:
         return f"namespace {self.namespace} uses {size(self.used)} of its quota of {size(self.quota)}"
@@ -86,12 +88,12 @@ def _lock(fd: int, namespace: str) -> None:
         time.sleep(_PAUSE)
 
 
-def used(root: int, namespace: str) -> int:
-    """Return the bytes of the files of a namespace's dumps; raises OSError.
+def used(root: int, *top: str) -> int:
+    """Return the bytes of the files of a namespace's dumps, or of those of one place in it; raises OSError.
 
     Every directory is opened anew, which makes an NFS client ask the server for it (nfs(5), close-to-open).
     """
-    total, left = 0, [[namespace]]
+    total, left = 0, [list(top)]
     while left:
         place = left.pop()
         with contextlib.ExitStack() as held:

@@ -19,6 +19,8 @@ import pytest
 from coredump_guard import arming
 from testbed.hung import hung
 from testbed.kernel import SETTINGS
+from testbed.waiting import wait_for
+from tests.support.crashing import PODUID, pod_cgroup
 from tests.support.disks import tmpfs
 from tests.support.guard import NodeGuard, node_guard
 
@@ -186,6 +188,17 @@ def test_a_store_that_is_gone_or_hangs(node: NodeGuard) -> None:
     with hung(node.store):
         expect(node, "store", "warning", "does not answer within", "dumps wait in the spool")
     assert set(wrong(node)) <= at_boot()
+
+
+def test_a_pods_process_that_no_runtimes_file_names(node: NodeGuard) -> None:
+    with pod_cgroup() as prefix, subprocess.Popen([*prefix, "sleep", "60"]) as pod:
+        try:
+            wait_for("it is in the pod", lambda: PODUID in Path(f"/proc/{pod.pid}/cgroup").read_text())
+            expect(node, "runtime", "warning", f"process {pod.pid} of pod {PODUID}", "/var/log/pods")
+        finally:
+            pod.kill()
+            pod.wait(timeout=30)
+    assert PODUID not in examine(node)[1]["runtime"]["found"]
 
 
 def test_somebody_who_is_not_root_is_told(node: NodeGuard) -> None:

@@ -6,6 +6,8 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,16 +131,77 @@ def test_a_core_beyond_it_is_refused_and_the_crash_is_known(
     assert spool.pending() == []
 
 
-def test_a_core_that_found_no_room_does_not_evict_the_one_it_was_to_replace(
+def replacing(spool: Spool, record: Record, older: Record) -> Record:
+    """Let a dump in the spool replace an older one of its crash loop."""
+    record = replace(record, replaces=older.id)
+    Path(spool.path(record.id), store.INFO).write_text(record.to_json())
+    return record
+
+
+def test_a_core_that_has_no_room_even_with_the_old_one_gone_evicts_nothing(
     config: Config, spooled: Spooled, spool: Spool
 ) -> None:
     config = replace(config, quota=9000)
     first = spooled(os.urandom(6000))
     deliver.deliver(spool, first.id, config)
-    second = spooled(os.urandom(6000), when=1_800_000_000)
-    Path(spool.path(second.id), store.INFO).write_text(replace(second, replaces=first.id).to_json())
-    assert deliver.deliver(spool, second.id, config).evicted is None
+    second = replacing(spool, spooled(os.urandom(9000), when=1_800_000_000), first)
+    delivery = deliver.deliver(spool, second.id, config)
+    assert delivery.evicted is None
+    assert delivery.record.refused is not None
+    assert delivery.record.refused.startswith("namespace demo uses 7.")
     assert Path(config.store, "demo", IDENTITY.poduid, "app", first.id, store.CORE).exists()
+
+
+def test_a_crash_loop_near_its_quota_goes_on_to_get_its_newest_core(
+    config: Config, spooled: Spooled, spool: Spool
+) -> None:
+    config = replace(config, quota=9000)
+    older = spooled(os.urandom(6000))
+    deliver.deliver(spool, older.id, config)
+    for number in range(3):
+        newer = replacing(spool, spooled(os.urandom(6000), when=1_800_000_000 + number), older)
+        delivery = deliver.deliver(spool, newer.id, config)
+        assert (delivery.record.refused, delivery.evicted and delivery.evicted.id) == (None, older.id)
+        assert [record.id for record in records(config)] == [newer.id]
+        assert delivery.usage is not None
+        with tree.root(config.store) as root:
+            used = quota.used(root, "demo")
+        assert abs(delivery.usage.used - used) < 256
+        assert used <= config.quota
+        older = newer
+
+
+@pytest.mark.parametrize("spoil", ["another node's", "another container's"])
+def test_only_what_really_goes_makes_room(config: Config, spooled: Spooled, spool: Spool, spoil: str) -> None:
+    config = replace(config, quota=9000)
+    owner = replace(IDENTITY, container="other") if spoil == "another container's" else IDENTITY
+    first = spooled(os.urandom(6000), identity=owner)
+    delivered = deliver.deliver(spool, first.id, config).record
+    if spoil == "another node's":
+        info = Path(config.store, "demo", IDENTITY.poduid, "app", first.id, store.INFO)
+        info.write_text(replace(delivered, node="node-2").to_json())
+    second = replacing(spool, spooled(os.urandom(6000), when=1_800_000_000), first)
+    delivery = deliver.deliver(spool, second.id, config)
+    assert (delivery.record.refused is None, delivery.evicted) == (False, None)
+
+
+def test_the_old_core_goes_before_another_node_may_decide(
+    config: Config, spooled: Spooled, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, first = replace(config, quota=9000), spooled(os.urandom(6000))
+    deliver.deliver(spool, first.id, config)
+    second, seen = replacing(spool, spooled(os.urandom(6000), when=1_800_000_000), first), []
+    real = quota.decided
+
+    @contextmanager
+    def decided(root: int, namespace: str, bound: int, group: int) -> Iterator[Usage]:
+        with real(root, namespace, bound, group) as usage:
+            yield usage
+            seen.append([record.id for record in records(config)])
+
+    monkeypatch.setattr(quota, "decided", decided)
+    deliver.deliver(spool, second.id, config)
+    assert seen == [[first.id], [second.id]]
 
 
 def test_what_is_delivered_makes_the_usage_known(config: Config, spooled: Spooled, spool: Spool) -> None:
