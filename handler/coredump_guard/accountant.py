@@ -75,7 +75,12 @@ class Accountant:
 
     def _round(self) -> None:
         for announcement in self._announcements():
-            self._announce(announcement)
+            try:
+                self._announce(announcement)
+            except Exception as error:  # the others of a storm are read already, and would be lost with it
+                reason = f"{type(error).__name__}: {error}"
+                log.error("a crash could not be noted", pid=announcement.pid, reason=reason)
+                self._lose()
         if time.monotonic() - self._settled < PAUSE:
             return  # in a storm there is something announced all the time
         self._settled = time.monotonic()
@@ -103,6 +108,7 @@ class Accountant:
                 crashed = seconds(entry.time)
                 if entry.pid == pid and crashed < self._began and crashed <= when + 1:
                     self._append(replace(entry, event="captured", reason="", dump=dump_id))
+                    self._gone[entry.pid, entry.time] = time.monotonic()  # until its line is read
                     break
 
     def _spooled(self) -> list[str]:
@@ -118,7 +124,11 @@ class Accountant:
         if self._connector is None:
             self._stop.wait(PAUSE)
             return []
-        found = self._connector.read(PAUSE)
+        try:
+            found = self._connector.read(PAUSE)
+        except Exception:
+            self._lose()  # what it had read already
+            raise
         if self._connector.lost_at > self._lost_at:
             self._lose()
         return found
@@ -147,10 +157,16 @@ class Accountant:
         """Declare missed what is awaited in vain."""
         now = time.monotonic()
         pending = {(entry.pid, entry.time): entry for entry in self._ledger.pending()}
+        overdue = []
         for key, entry in pending.items():
             if entry.pid in in_hand or announced.is_dying(entry.pid, seconds(entry.time)):
                 self._gone.pop(key, None)
             elif now - self._gone.setdefault(key, now) > self._patience(entry):
+                overdue.append((key, entry))
+        if overdue:
+            self._claim(self._spooled())  # a guard salvages in a thread of its own, perhaps after we began
+        for key, entry in overdue:
+            if now - self._gone[key] > self._patience(entry):
                 self._miss(entry)
                 self._gone[key] = now  # until its line is read, or, where none can be written, once more
         for key in self._gone.keys() - pending.keys():

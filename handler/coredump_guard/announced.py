@@ -111,8 +111,9 @@ def _is_dumpable(proc: str, held: Process) -> bool:
         return True
     for line in held.text("status").splitlines():
         if line.startswith("Uid:"):
-            owner = os.stat(f"{proc}/{held.pid}/stat").st_uid
-            return owner == int(line.split()[2])
+            with contextlib.suppress(OSError):  # it has gone meanwhile
+                owner = os.stat(f"{proc}/{held.pid}/stat").st_uid
+                return owner == int(line.split()[2])
     return True
 
 

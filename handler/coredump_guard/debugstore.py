@@ -26,30 +26,42 @@ _CHUNK = 1 << 20
 def deliver(config: Config) -> None:
     """Bring what waits in the spool to the store.
 
-    Raises OSError while the store takes it not, or not all; what it took is no longer in the spool.
+    Raises OSError while the store takes it not, or not all, the first if there are several; what it took is
+    no longer in the spool.
     """
     waiting = f"{config.spool}/{copying.DIRECTORY}"
     stored = f"{waiting}/{copying.STORED}"
-    try:
+    with contextlib.suppress(OSError):
         _forget(stored)
+    try:
         names = sorted(name for name in os.listdir(waiting) if copying.NAME.match(name))
     except FileNotFoundError:  # nothing was ever collected
         return
-    for name in names:
-        with open(f"{waiting}/{name}", "rb", opener=_no_link) as file:
-            _bring(file.fileno(), name, config)
-        with open(f"{stored}/{name}", "wb", opener=_no_link):
-            os.unlink(f"{waiting}/{name}")
+    if not names:
+        return
+    trouble: OSError | None = None
+    with mount.mounted(config.store, config.state) as root:
+        for name in names:
+            try:
+                with open(f"{waiting}/{name}", "rb", opener=_no_link) as file:
+                    _bring(file.fileno(), name, root, config)
+                os.unlink(f"{waiting}/{name}")
+            except OSError as error:  # those behind it may be better
+                trouble = trouble or error
+                continue
+            # Without it the file may be copied once more, to be found in the store.
+            with contextlib.suppress(OSError), open(f"{stored}/{name}", "wb", opener=_no_link):
+                pass
+    if trouble:
+        raise trouble
 
 
-def _bring(source: int, name: str, config: Config) -> None:
+def _bring(source: int, name: str, root: int, config: Config) -> None:
     match = copying.NAME.match(name)
     assert match is not None  # noqa: S101 # deliver takes no other
     build_id, digest = match["build_id"], match["digest"]
     prefix, rest = build_id[:2], build_id[2:]
-    with contextlib.ExitStack() as held:
-        root = held.enter_context(mount.mounted(config.store, config.state))
-        directory = held.enter_context(tree.entered(root, [*DIRECTORY, prefix], config.group))
+    with tree.entered(root, [*DIRECTORY, prefix], config.group) as directory:
         draft = f".{rest}.{machine.identifier(config.state)}"
         tree.remove(directory, draft)  # what an interruption left
         if _holds(directory, rest, source, digest) or tree.exists(directory, f"{rest}.{digest}"):

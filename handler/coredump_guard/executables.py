@@ -14,7 +14,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from coredump_guard import copying, filesystems, log
@@ -22,6 +22,7 @@ from coredump_guard.config import Config
 from coredump_guard.metadata import Metadata
 from coredump_guard.modules import Mapped
 from coredump_guard.process import Process
+from coredump_guard.room import usage
 from coredump_guard.spool import Spool
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ MAX_HELD = 400
 """Most descriptors that wait for the child."""
 SECONDS = 60
 """That a child has for the files of one crash."""
+SHARE = 10
+"""Per cent of [spool] size that executables may take which wait; what is beyond is left for another crash."""
+MAX_BYTES = 1 << 30
+"""Most bytes that are copied of one crash."""
 MAX_STUCK = 3
 """Children that not even SIGKILL ends, for the file system that they wait for; then no more is begun."""
 REMEMBERED, REMEMBERED_SECONDS = 4096, 3600.0
@@ -45,6 +50,9 @@ from coredump_guard import copying
 copying.main(sys.argv[2:])
 """
 _CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+_Key = tuple[str, str, str]
+"""A file's device, inode and build-id: a build-id alone is the process's own word, and may be another's."""
 
 _collector: Collector | None = None
 
@@ -80,27 +88,37 @@ class Collector:
         self._waiting: queue.Queue[list[int]] = queue.Queue()
         self._lock = threading.Lock()
         self._held = 0
-        self._taken: dict[tuple[str, str, str], float] = {}
+        self._taken: dict[_Key, float] = {}
+        """What was copied or is about to be, and since when."""
+        self._keys: dict[int, _Key] = {}
+        """Which file each descriptor is of."""
         self._stuck: list[subprocess.Popen[bytes]] = []
         self._directory = f"{config.spool}/{copying.DIRECTORY}"
 
     def hold(self, process: Process, mapped: list[tuple[Mapped, str]], mountinfo: bytes) -> list[int]:
         """Return descriptors (O_PATH) of files that are not known yet, as many as may be; never raises."""
         fds: list[int] = []
+        known = {(module.device, module.inode, build_id): module for module, build_id in mapped[:MAX_FILES]}
+        wanted = {key: module for key, module in known.items() if self._is_new(key)}
         with contextlib.suppress(OSError):
-            wanted = [module for module, build_id in mapped[:MAX_FILES] if self._is_new(module, build_id)]
-            local = _local_devices(mountinfo, {module.device for module in wanted})
-            for module in wanted:
+            local = _local_devices(mountinfo, {module.device for module in wanted.values()})
+            for key, module in list(wanted.items()):
                 if module.device in local and self._held + len(fds) < MAX_HELD:
                     with contextlib.suppress(OSError):
                         fds.append(process.open_mapped(module.range))
+                        self._keys[fds[-1]] = key
+                        del wanted[key]
         with self._lock:
             self._held += len(fds)
+            self._forget(wanted)
         return fds
 
-    def _is_new(self, module: Mapped, build_id: str) -> bool:
-        # By device and inode too: a build-id alone is the process's own word, and may be another's.
-        key = module.device, module.inode, build_id
+    def _forget(self, keys: Iterable[_Key]) -> None:
+        """Take files for new again that were not copied after all."""
+        for key in keys:
+            self._taken.pop(key, None)
+
+    def _is_new(self, key: _Key) -> bool:
         now = time.monotonic()
         with self._lock:
             if key in self._taken and now - self._taken[key] < REMEMBERED_SECONDS:
@@ -125,11 +143,26 @@ class Collector:
             except OSError as error:
                 log.warning("executables could not be copied", error=error)
             finally:
-                for fd in fds:
-                    os.close(fd)
-                with self._lock:
-                    self._held -= len(fds)
+                self._release(fds)
             self._wake()
+
+    def _release(self, fds: list[int]) -> None:
+        """Let go of one crash's files; those that are not in the spool, nor were, are new again."""
+        keys = [self._keys.pop(fd) for fd in fds if fd in self._keys]  # closed, they are reused
+        for fd in fds:
+            os.close(fd)
+        copied = self._copied()
+        with self._lock:
+            self._held -= len(fds)
+            self._forget(key for key in keys if key[2] not in copied)
+
+    def _copied(self) -> set[str]:
+        """Return the build-ids that wait in the spool, or that the store has."""
+        names: list[str] = []
+        for directory in (self._directory, f"{self._directory}/{copying.STORED}"):
+            with contextlib.suppress(OSError):
+                names += os.listdir(directory)
+        return {name.partition(".")[0] for name in names}
 
     def _copy(self, fds: list[int]) -> None:
         import subprocess  # noqa: PLC0415 # 15 ms to import, which a doorman alone need not wait for
@@ -139,7 +172,9 @@ class Collector:
             raise OSError(f"{MAX_STUCK} children wait for ever for a file system")
         self._prepare()
         config = self._config
-        room = config.spool_size - self._usage()
+        room = self._room()
+        if room <= 0:
+            return
         values = [config.spool, config.largest_executable, room, config.spool_free, SECONDS, *fds]
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _CHILD, _CODE, *map(str, values)],
@@ -159,10 +194,14 @@ class Collector:
             self._stuck.append(child)
         log.warning("an executable could not be read in time", seconds=SECONDS)
 
+    def _room(self) -> int:
+        """Return how many bytes the files of one crash may take."""
+        size = self._config.spool_size
+        return min(MAX_BYTES, size - self._usage(), size * SHARE // 100 - usage(self._directory))
+
     def _usage(self) -> int:
         """Return what waits in the spool, in bytes."""
-        waiting = (os.lstat(f"{self._directory}/{name}") for name in os.listdir(self._directory))
-        return Spool(self._config.spool).usage() + sum(status.st_blocks * 512 for status in waiting)
+        return Spool(self._config.spool).usage() + usage(self._directory)
 
     def _prepare(self) -> None:
         """Make the directories, and remove what a child that was killed has left."""

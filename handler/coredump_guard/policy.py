@@ -153,10 +153,16 @@ class Policy:
         with self._lock:
             self._loops.read()
             untold = [(loop, loop.tally) for loop in self._loops.untold() if loop.tally]
+        trouble: OSError | None = None
         for loop, record in untold:
-            self._spool.rewrite(record)
-            loop.written = record.crashes
+            try:
+                self._spool.rewrite(record)
+                loop.written = record.crashes
+            except OSError as error:  # the others, and the memory, may still be written
+                trouble = trouble or error
         with self._lock:
             self._loops.expire(loops.now())
             self._loops.write()
             self._dirty = bool(self._loops.untold())
+        if trouble:
+            raise trouble

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
-from coredump_guard import store
+from coredump_guard import copying, store
 from coredump_guard.config import Config
 from coredump_guard.drain import Full
 from coredump_guard.record import Identity, RecordError
@@ -22,6 +22,9 @@ LEAST = 1 << 20
 """Bytes below which there is no point in beginning with a core."""
 SLACK = 64 << 20
 """Bytes beyond the bounds that records without a core may take."""
+
+DEBUG = "_debug"
+"""Whose share executables take that wait; no namespace is called so."""
 
 
 def group(owner: Identity) -> str:
@@ -35,9 +38,10 @@ class Room:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._spool = Spool(config.spool)
+        self._debug = f"{config.spool}/{copying.DIRECTORY}"
         self._lock = threading.Lock()
         self._sizes: dict[str, int] = {}
-        """What waits, by its path: a dump that waits does not change, so that each is looked at once."""
+        """What waits, by its path: what waits does not change, so that each is looked at once."""
         self._groups: dict[str, str] = {}
         self._coming: Counter[str] = Counter()
 
@@ -69,7 +73,7 @@ class Room:
         config = self._config
         total = sum(self._sizes.values()) + sum(self._coming.values())
         if total + size > config.spool_size + slack:
-            return f"[spool] size = {config.spool_size}: {total} bytes of dumps wait there"
+            return f"[spool] size = {config.spool_size}: {total} bytes wait there"
         share = config.spool_size * config.spool_share // 100 + slack
         # Who it is that takes the room need not be known before all together exceed a share.
         if total + size > share and (used := self._used(group)) + size > share:
@@ -97,15 +101,21 @@ class Room:
             del self._sizes[path]
             self._groups.pop(path, None)
         for path in seen - self._sizes.keys():
-            self._sizes[path] = usage(path)
+            self._sizes[path] = _blocks(path) if self._is_executable(path) else usage(path)
 
     def _paths(self) -> Iterator[str]:
-        for directory in (self._spool.ready, self._spool.broken):
+        for directory in (self._spool.ready, self._spool.broken, self._debug):
             with contextlib.suppress(OSError):
                 for name in os.listdir(directory):
-                    yield f"{directory}/{name}"
+                    if directory != self._debug or copying.NAME.match(name):  # not what is being copied
+                        yield f"{directory}/{name}"
+
+    def _is_executable(self, path: str) -> bool:
+        return os.path.dirname(path) == self._debug
 
     def _whose(self, path: str) -> str:
+        if self._is_executable(path):
+            return DEBUG
         try:
             return group(self._spool.record(os.path.basename(path)).identity)
         except (OSError, RecordError):
@@ -135,6 +145,12 @@ def usage(directory: str) -> int:
     total = 0
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
-            with contextlib.suppress(OSError):
-                total += os.lstat(f"{directory}/{name}").st_blocks * 512
+            total += _blocks(f"{directory}/{name}")
     return total
+
+
+def _blocks(path: str) -> int:
+    try:
+        return os.lstat(path).st_blocks * 512
+    except OSError:
+        return 0

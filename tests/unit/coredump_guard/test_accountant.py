@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from coredump_guard import accountant, journal
+from coredump_guard import accountant, announced, journal
 from coredump_guard.account import ANNOUNCED
 from coredump_guard.accountant import UNEXPLAINED, UNWATCHED, Accountant
 from coredump_guard.capture import boot_id, rfc3339
@@ -137,6 +137,37 @@ def test_an_announcement_is_noted_with_what_shows(kept: Config) -> None:
     (entry,) = journal.entries(kept.state)
     assert (entry.event, entry.pid, entry.time) == (ANNOUNCED, os.getpid(), rfc3339(when))
     assert entry.executable == os.readlink("/proc/self/exe")
+
+
+def test_one_that_cannot_be_noted_takes_no_other_with_it(
+    kept: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, look = Accountant(kept, set), announced.glance
+    batch = [Announcement(1, time.time()), Announcement(os.getpid(), time.time())]
+
+    def glance(pid: int, *rest: Any) -> announced.Glance:
+        return look(1 // 0 if pid == 1 else pid, *rest)
+
+    monkeypatch.setattr(announced, "glance", glance)
+    monkeypatch.setattr(made, "_announcements", lambda: batch)
+    rounds(made, 1)
+    assert [entry.pid for entry in journal.entries(kept.state)] == [os.getpid()]
+    assert made.report()["lost_at"]
+    assert "a crash could not be noted" in capsys.readouterr().err
+
+
+def test_what_is_salvaged_after_this_guard_began_is_captured(kept: Config) -> None:
+    when = time.time() - 100
+    journal.append(kept.state, Entry(rfc3339(when), boot_id(), ANNOUNCED, pid=NOBODY))
+    made = Accountant(kept, set)
+    made._recover()
+    rounds(made)
+    dump_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(when))}-app-{NOBODY}-01234567"
+    os.makedirs(f"{kept.spool}/ready/{dump_id}")
+    made._gone = dict.fromkeys(made._gone, -1000.0)
+    rounds(made)
+    *_, last = journal.entries(kept.state)
+    assert (len(events(kept)), last.event, last.dump) == (2, "captured", dump_id)
 
 
 def test_without_the_kernels_announcements_it_goes_on_and_says_why(

@@ -110,6 +110,14 @@ def test_what_belongs_to_root_in_proc_but_is_not_roots_is_not_dumpable(
     assert (seen.signal, seen.executable) == ("SIGSEGV", "/bin/x (deleted)")
 
 
+def test_one_that_goes_while_it_is_looked_at_may_have_been_dumpable(tmp_path: Path) -> None:
+    made(tmp_path, os.geteuid() + 1, "0")
+    with Process(str(tmp_path), 7) as held:
+        assert not announced._is_dumpable(str(tmp_path), held)
+        (tmp_path / "7").rename(tmp_path / "8")
+        assert announced._is_dumpable(str(tmp_path), held)
+
+
 @pytest.mark.parametrize("stat", ["", "7 (x", "7 (x) Z 1", "7 (x) X " + "0 " * 30])
 def test_a_stat_that_says_nothing_is_of_nobody(tmp_path: Path, stat: str) -> None:
     (tmp_path / "7").mkdir()

@@ -150,3 +150,21 @@ def test_a_store_that_is_away(config: Config) -> None:
     with pytest.raises(OSError, match="is it mounted"):
         debugstore.deliver(config)
     assert len(waiting(config)) == 1
+
+
+def test_one_that_cannot_be_stored_keeps_none_behind_it(config: Config) -> None:
+    put(config, b"program")
+    bad = Path(config.spool, copying.DIRECTORY, f"00ff.{'0' * 16}")
+    bad.symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        debugstore.deliver(config)
+    assert stored(config) == {ID[2:]: b"program"}
+    assert waiting(config) == [bad.name]
+
+
+def test_without_room_for_a_marker_it_is_delivered_all_the_same(config: Config) -> None:
+    digest = put(config, b"program")
+    Path(config.spool, copying.DIRECTORY, copying.STORED, f"{ID}.{digest}").mkdir()
+    debugstore.deliver(config)
+    assert stored(config) == {ID[2:]: b"program"}
+    assert waiting(config) == []

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,44 @@ def test_a_full_spool_takes_no_more(config: Config, monkeypatch: pytest.MonkeyPa
         collector._copy(fds)
         close(fds)
     assert list(Path(config.spool, copying.DIRECTORY).glob("*.*")) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("SHARE", 0), ("MAX_BYTES", 100)])
+def test_what_there_was_no_room_for_is_not_taken(
+    config: Config, collector: Collector, monkeypatch: pytest.MonkeyPatch, name: str, value: int
+) -> None:
+    with sleeping() as (held, known):
+        with monkeypatch.context() as patched:
+            patched.setattr(executables, name, value)
+            fds = hold(collector, held, known)
+            collector._copy(fds)
+            collector._release(fds)
+        assert list(Path(config.spool, copying.DIRECTORY).glob("*.*")) == []
+        again = hold(collector, held, known)
+        assert len(again) == len(fds) > 0
+        collector._copy(again)
+        collector._release(again)
+        assert hold(collector, held, known) == []
+    assert (collector._held, collector._keys) == (0, {})
+
+
+def test_executables_take_a_tenth_of_the_spool(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.makedirs(f"{config.spool}/{copying.DIRECTORY}")
+    small = Collector(replace(config, spool_size=100 << 20), lambda: None)
+    before = small._room()
+    assert (9 << 20) < before <= (10 << 20)
+    Path(config.spool, copying.DIRECTORY, f"abcd.{'0' * 16}").write_bytes(os.urandom(4 << 20))
+    assert small._room() == before - (4 << 20)
+    assert Collector(replace(config, spool_size=1 << 40), lambda: None)._room() == executables.MAX_BYTES
+
+
+def test_what_is_delivered_while_it_is_counted_takes_nothing(
+    config: Config, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector._prepare()
+    before, real = collector._usage(), os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [*real(path), f"abcd.{'0' * 16}"])
+    assert collector._usage() == before
 
 
 def test_switched_off_nothing_is_held(config: Config, tmp_path: Path) -> None:

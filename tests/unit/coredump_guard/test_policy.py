@@ -17,7 +17,7 @@ from coredump_guard import loops, room, store
 from coredump_guard.config import Config
 from coredump_guard.pattern import Crash
 from coredump_guard.policy import Policy, loop_name, refusal
-from coredump_guard.record import Identity
+from coredump_guard.record import Identity, Record
 from coredump_guard.spool import Spool
 from coredump_guard.verdict import Verdict
 
@@ -245,6 +245,33 @@ def test_a_state_that_takes_nothing_costs_no_decision(
     Path(config.state).unlink()
     policy.settle()
     assert len(spool.pending()) == 1
+
+
+def test_a_tally_that_cannot_be_written_keeps_back_no_other(
+    config: Config,
+    spool: Spool,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policy = Policy(config)
+    for container in ("a", "b"):
+        kinds(policy, 5, replace(IDENTITY, container=container))
+    rewrite = Spool.rewrite
+
+    def failing(spool: Spool, record: Record) -> None:
+        if record.identity.container == "a":
+            raise OSError(5, "Input/output error")
+        rewrite(spool, record)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "rewrite", failing)
+        policy.settle()
+    assert "crash loops cannot be written down" in capsys.readouterr().err
+    assert [spool.record(dump).identity.container for dump in spool.pending()] == ["b"]
+    assert os.path.exists(f"{config.state}/loops.json")
+    policy.settle()
+    assert {spool.record(dump).identity.container for dump in spool.pending()} == {"a", "b"}
 
 
 def test_workers_at_once_keep_no_more_than_one(config: Config, spool: Spool, clock: Clock) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from coredump_guard import copying, store
 from coredump_guard import room as module
-from coredump_guard import store
 from coredump_guard.config import Config
 from coredump_guard.drain import Full
 from coredump_guard.record import Identity
@@ -105,6 +105,21 @@ def test_what_was_delivered_is_room_again(config: Config, spool: Spool, spooled:
 def test_what_is_set_aside_takes_room_too(config: Config, spool: Spool, spooled: Spooled) -> None:
     spool.set_aside(waiting(spooled, 2))
     assert room(config, spool_size=3 * MIB, spool_share=100).refusal("demo")
+
+
+def test_executables_that_wait_take_room_and_nobodys_share(config: Config, spool: Spool) -> None:
+    directory = Path(config.spool, copying.DIRECTORY)
+    directory.mkdir()
+    shared = room(config, spool_size=4 * MIB, spool_share=50)
+    assert shared.refusal("demo") is None
+    (directory / f"abcd.{'0' * 16}").write_bytes(os.urandom(2 * MIB))
+    (directory / ".4711").write_bytes(os.urandom(4 * MIB))  # being copied
+    assert shared.refusal("demo") is None
+    assert str(shared.refusal(module.DEBUG)).startswith("[spool] share = 50")
+    (directory / f"abce.{'0' * 16}").write_bytes(os.urandom(2 * MIB))
+    assert str(shared.refusal("demo")).startswith(f"[spool] size = {4 * MIB}: {4 * MIB} bytes")
+    shutil.rmtree(directory)
+    assert shared.refusal("demo") is None
 
 
 def test_a_core_on_its_way_takes_room_until_it_waits(config: Config, spool: Spool) -> None:
