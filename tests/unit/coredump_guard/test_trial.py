@@ -45,7 +45,12 @@ def test_what_the_child_fails_at(work: object, said: str) -> None:
 def test_a_child_that_hangs_is_given_up_and_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     children: list[int] = []
     real = os.fork
-    monkeypatch.setattr(os, "fork", lambda: children.append(child := real()) or child)
+
+    def fork() -> int:
+        children.append(real())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", fork)
     with pytest.raises(TimeoutError, match="does not answer"):
         trial.within(0.1, lambda: time.sleep(600))
     with contextlib.suppress(ChildProcessError):  # a busy machine takes longer to end it than we wait
