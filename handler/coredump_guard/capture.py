@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from coredump_guard import __version__, deflate, elfcore, executables, logtail, metadata, store
+from coredump_guard import __version__, deflate, elfcore, executables, log, logtail, metadata, store
 from coredump_guard.arrival import Arrival
 from coredump_guard.config import Config
 from coredump_guard.drain import Drained, drain
@@ -47,9 +47,9 @@ def capture(
     unknown = metadata.Metadata(ProcessRecord(crash.pid, crash.tid, comm=crash.comm), 0, {})
     known = unknown if held is None else metadata.gather(held, crash.tid, environ=config.environ)
     record = _begun(crash, known, owner, config, verdict)
-    log = logtail.held(held, owner, config.log_size)
+    tail = logtail.held(held, owner, config.log_size)
     programs = executables.held(None if verdict.refused else held, known)
-    with programs, spool.draft(record.id) as draft, log as read_log:
+    with programs, spool.draft(record.id) as draft, tail as read_log:
         draft.reserve(_FINAL, RECORD_ROOM)
         files = _written(draft, known.files)
         # Should the guard die from here on, the next one finds what is known.
@@ -72,8 +72,7 @@ def capture(
         draft.fill(_FINAL, record.to_json().encode())
         draft.rename(_FINAL, store.INFO)
     if verdict.replaces:
-        with contextlib.suppress(FileNotFoundError):  # it has been delivered: then deliver replaces it
-            spool.remove(verdict.replaces)
+        _remove(spool, verdict.replaces)
     return record
 
 
@@ -101,14 +100,27 @@ def _begun(
 
 
 def _drained(draft: Draft, arrival: Arrival, began: float, config: Config, verdict: Verdict) -> Drained:
-    arrival.begin()
+    until = began + config.deadline
+    failure = _begin(arrival)
     out = draft.create(store.CORE if deflate.FAST else store.RAW_CORE)
     try:
-        return drain(
-            arrival.core, out, began + config.deadline, largest=config.largest_core, room=verdict.room
-        )
+        if failure:
+            with open(os.devnull, "rb") as nothing:  # the file that an empty core has
+                return replace(drain(nothing.fileno(), out, until), truncated=failure)
+        return drain(arrival.core, out, until, largest=config.largest_core, room=verdict.room)
     finally:
         os.close(out)
+
+
+def _begin(arrival: Arrival) -> str | None:
+    """Ask for the core; returns why there is none, since what is known of the crash is kept all the same."""
+    try:
+        arrival.begin()
+    except ConnectionError:
+        return "the process died before it gave its core"
+    except OSError as error:
+        return f"the kernel gave no core: {error.strerror or error}"
+    return None
 
 
 def _with_core(record: Record, drained: Drained, held: Process | None) -> Record:
@@ -122,6 +134,16 @@ def _with_core(record: Record, drained: Drained, held: Process | None) -> Record
         signal=signal_of(record.signal.number, drained.head),
         core=Core(drained.bytes, drained.stored_bytes, drained.truncated),
     )
+
+
+def _remove(spool: Spool, dump_id: str) -> None:
+    """Remove a dump whose place another one has taken, which stands whether this succeeds or not."""
+    try:
+        spool.remove(dump_id)
+    except FileNotFoundError:
+        pass  # it has been delivered: then deliver replaces it
+    except OSError as error:
+        log.warning("a dump that was replaced could not be removed", dump=dump_id, error=error)
 
 
 def _replaced(spool: Spool, verdict: Verdict) -> str | None:

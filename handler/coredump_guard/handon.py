@@ -6,6 +6,7 @@ write it, with the rights of the process that died. Facts: core(5); fs/coredump.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from coredump_guard import launcher, log, metadata
@@ -31,6 +32,13 @@ _IDS = re.compile(r"^(Uid|Gid):\s*(\d+)", re.MULTILINE)
 _LIMIT = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
 _CHUNK = 1 << 20
 CREATE_SECONDS = 10.0
+_PROGRAMS = threading.BoundedSemaphore(64)
+"""Previous programs that may run at once: what they hold is the node's memory, and descriptors of ours."""
+_CREATORS = threading.BoundedSemaphore(8)
+"""Threads that may make a file at once, and so at most those that a dead file server keeps for ever."""
+
+_NO_ANSWER = "its directory does not answer"
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 NEVER_DUMPED = 1
 """RLIMIT_CORE of what core_pattern starts, and of all its children: the kernel gives them no core over a
@@ -56,7 +64,7 @@ def hand_on(arrival: Arrival, held: Process, original: str, deadline: float) -> 
         command = [expand(word, values) for word in original[1:].split()]
         if not command:
             raise CannotHandOn("the previous core_pattern is a pipe to nothing")
-        return _run(command, arrival)
+        return _run(command, arrival, deadline)
     return _write_file(original, arrival, held, values, deadline)
 
 
@@ -106,22 +114,49 @@ def expand(word: str, values: dict[str, str]) -> str:
     return _SPECIFIER.sub(lambda match: values.get(match[1], ""), word)
 
 
-def _run(command: list[str], arrival: Arrival) -> str:
+def _run(command: list[str], arrival: Arrival, deadline: float) -> str:
     """Start the previous program as the kernel does: the core on its input, no environment, in /."""
-    arrival.begin()
+    started: Future[None] = Future()
+
+    def attend() -> None:
+        try:
+            arrival.begin()
+            program = _launch(command, arrival)
+        except BaseException as error:  # raised in the thread that waits for it
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+            _reap(program, command[0])
+
     try:
-        program, failure = _launch(command, arrival)
+        # The thread that reaps it is there first: nothing can fail once the program has the core.
+        _in_thread(_PROGRAMS, deadline - time.monotonic(), attend, "too many started before still run")
+        started.result()
     except OSError as error:
-        raise CannotHandOn(f"{command[0]} could not be started: {error.strerror}") from None
-    if failure:
-        program.wait()
-        raise CannotHandOn(f"{command[0]} could not be started: {os.strerror(failure)}")
-    threading.Thread(target=_reap, args=(program, command[0]), daemon=True).start()
+        raise CannotHandOn(f"{command[0]} could not be started: {error.strerror or error}") from None
     return f"to {command[0]}"
 
 
-def _launch(command: list[str], arrival: Arrival) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a program by way of the launcher; returns it and an errno, 0 if all went well."""
+def _in_thread(slots: threading.Semaphore, seconds: float, work: Callable[[], None], busy: str) -> None:
+    """Let work run in a thread that takes one of the slots; OSError if none is free in time, or no thread."""
+    if not slots.acquire(timeout=max(0.0, seconds)):
+        raise OSError(errno.ETIMEDOUT, busy)
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            slots.release()
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError as error:  # at the limit of threads
+        slots.release()
+        raise OSError(errno.EAGAIN, str(error)) from None
+
+
+def _launch(command: list[str], arrival: Arrival) -> subprocess.Popen[bytes]:
+    """Start a program by way of the launcher; raises OSError."""
     told, report = os.pipe()
     try:
         fds = [report] if arrival.pidfd is None else [report, arrival.pidfd]
@@ -136,7 +171,11 @@ def _launch(command: list[str], arrival: Arrival) -> tuple[subprocess.Popen[byte
     finally:
         os.close(report)
     with os.fdopen(told, "rb") as answer:  # ends when the program takes the launcher's place
-        return program, int(answer.read() or 0)
+        failure = int(answer.read() or 0)
+    if failure:
+        program.wait()
+        raise OSError(failure, os.strerror(failure))
+    return program
 
 
 def _reap(program: subprocess.Popen[bytes], name: str) -> None:
@@ -161,13 +200,7 @@ def _write_file(
         return "nowhere: it changed its ids, and core_pattern names no absolute path"
     uid, gid = (int(values[key]) if arrival.crash.dumpable == 1 else 0 for key in "ug")
     try:
-        if name.startswith("/") and not _has_our_root(held):
-            raise CannotHandOn("it ran in a root directory of its own")
-        directory = held.open("cwd", os.O_PATH | os.O_DIRECTORY)
-        try:
-            out = _create_as(uid, gid, name, directory)
-        finally:
-            os.close(directory)
+        out = _create_as(uid, gid, name, held)
     except OSError as error:
         raise CannotHandOn(f"the file {name!r} could not be made: {error.strerror}") from None
     try:
@@ -180,59 +213,76 @@ def _write_file(
     return f"to the file {name!r}"
 
 
-def _has_our_root(held: Process) -> bool:
-    """Whether absolute paths mean to the process what they mean to us.
-
-    Its link in /proc does not tell: after pivot_root(2), in every container, it reads "/" as well.
-    """
-    root = held.open("root", os.O_PATH | os.O_DIRECTORY)
-    try:
-        return os.path.samestat(os.fstat(root), os.stat("/"))
-    finally:
-        os.close(root)
-
-
 def _uses_pid() -> bool:
     with open("/proc/sys/kernel/core_uses_pid", encoding="ascii") as file:
         return file.read().strip() != "0"
 
 
-def _create_as(uid: int, gid: int, name: str, directory: int) -> int:
-    """Create or empty the file name, seen from directory, with the rights of uid and gid; return it open.
+def _create_as(uid: int, gid: int, name: str, held: Process) -> int:
+    """Create or empty the file name as the process sees it, with the rights of uid and gid; return it open.
+
+    Its directories may be on a file server that is dead: then the thread is given up, not we. Raises OSError.
+    """
+    made: Future[int] = Future()
+    process = held.open(".", os.O_PATH | os.O_DIRECTORY)  # the thread's own: it may outlast held
+
+    def create() -> None:
+        try:
+            out = _create(uid, gid, name, process)
+        except BaseException as error:  # raised in the thread that waits for it
+            with contextlib.suppress(InvalidStateError):
+                made.set_exception(error)
+        else:
+            _give(made, out)
+        finally:
+            os.close(process)
+
+    try:
+        _in_thread(_CREATORS, CREATE_SECONDS, create, _NO_ANSWER)
+    except OSError:
+        os.close(process)
+        raise
+    try:
+        return made.result(CREATE_SECONDS)
+    except FutureTimeout:
+        if not made.cancel():  # it came at the last moment, or is an error of this very name
+            return made.result()
+        raise OSError(errno.ETIMEDOUT, _NO_ANSWER) from None
+
+
+def _give(made: Future[int], out: int) -> None:
+    """Hand a descriptor to who waits for it; closed if nobody does any more."""
+    try:
+        made.set_result(out)
+    except InvalidStateError:
+        os.close(out)
+
+
+def _create(uid: int, gid: int, name: str, process: int) -> int:
+    """Create or empty the file in this thread, for good with the rights of uid and gid; process is in /proc.
 
     setfsuid(2) holds for one thread and takes the capabilities over files with it: so paths are followed
     with the crasher's rights, whatever links lie there, in a thread that ends afterwards.
     """
-    libc = ctypes.CDLL(None)
-
-    def create() -> int:
+    absolute = name.startswith("/")
+    directory = os.open("root" if absolute else "cwd", _DIRECTORY, dir_fd=process)
+    try:
+        # The link in /proc does not tell: after pivot_root(2), in every container, it reads "/" as well.
+        if absolute and not os.path.samestat(os.fstat(directory), os.stat("/")):
+            raise CannotHandOn("it ran in a root directory of its own")
+        libc = ctypes.CDLL(None)
         libc.setfsgid(gid)
         libc.setfsuid(uid)
         out = os.open(name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
-        try:
-            _check_owned(out, uid)
-            os.ftruncate(out, 0)
-        except OSError:
-            os.close(out)
-            raise
-        return out
-
-    made: Future[int] = Future()
-    # Its directory may be on a file server that is dead: then the thread is given up, not we.
-    threading.Thread(target=_settle, args=(made, create), daemon=True).start()
+    finally:
+        os.close(directory)
     try:
-        return made.result(CREATE_SECONDS)
-    except FutureTimeout:
-        raise OSError(errno.ETIMEDOUT, "its directory does not answer") from None
-
-
-def _settle(future: Future[int], make: Callable[[], int]) -> None:
-    try:
-        out = make()
-    except OSError as error:
-        future.set_exception(error)
-    else:
-        future.set_result(out)
+        _check_owned(out, uid)
+        os.ftruncate(out, 0)
+    except OSError:
+        os.close(out)
+        raise
+    return out
 
 
 def _check_owned(out: int, uid: int) -> None:

@@ -5,6 +5,7 @@ Not here: the pattern that makes the kernel connect (pattern).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -45,17 +46,20 @@ class SocketArrival(Arrival):
     asked: bool = False
 
     def begin(self) -> None:
-        """Acknowledge: the kernel shall write the core and keep /proc/PID until we close."""
+        """Acknowledge: the kernel shall write the core and keep /proc/PID until we close.
+
+        Raises OSError, ConnectionError if the process has died meanwhile.
+        """
         self._acknowledge(KERNEL | WAIT)
 
     def refuse(self) -> None:
-        """Acknowledge: the kernel need not write anything."""
-        self._acknowledge(REJECT)
+        """Acknowledge: the kernel need not write anything; nor does a process that has died meanwhile."""
+        with contextlib.suppress(OSError):
+            self._acknowledge(REJECT)
 
     def _acknowledge(self, mask: int) -> None:
         if self.asked:
             return
-        self.asked = True
         with socket.socket(fileno=os.dup(self.core)) as peer:
             peer.settimeout(PATIENCE)
             size, ack_size, offered = _REQUEST.unpack(_receive(peer, _REQUEST.size))
@@ -67,6 +71,7 @@ class SocketArrival(Arrival):
             if answer != _REQACK:
                 raise ProtocolError(f"the kernel refuses our acknowledgement: {answer.hex()}")
             peer.setblocking(True)  # the mode is shared with the descriptor that is drained
+        self.asked = True  # not before: what failed must not pass for done when asked for again
 
 
 def _receive(peer: socket.socket, size: int) -> bytes:
@@ -74,7 +79,7 @@ def _receive(peer: socket.socket, size: int) -> bytes:
     while len(data) < size:
         part = peer.recv(size - len(data))
         if not part:
-            raise ProtocolError("the kernel closed the connection")
+            raise ConnectionResetError("the kernel closed the connection")
         data += part
     return data
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import socket
 import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from coredump_guard.drain import TooLarge
 from coredump_guard.pattern import Crash
 from coredump_guard.process import Process
 from coredump_guard.record import Core, Record
+from coredump_guard.socketdoor import SocketArrival
 from coredump_guard.spool import Spool
 from coredump_guard.verdict import Verdict
 
@@ -208,3 +210,43 @@ def test_it_takes_the_place_of_another_that_waits(config: Config, spool: Spool) 
         ids.append(record.id)
         assert record.replaces == ("gone" if pid == 3 else "in-the-store")
     assert spool.pending() == sorted(ids[1:])
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"", "the process died before it gave its core"),
+        (struct.pack("=IIQ", 16, 16, 0), "the kernel gave no core: the kernel offers 0x0, 0x9 is needed"),
+    ],
+)
+def test_a_process_that_died_before_its_core_leaves_what_is_known(
+    config: Config, spool: Spool, said: bytes, reason: str
+) -> None:
+    ours, kernels = socket.socketpair()
+    with kernels, closing(SocketArrival(replace(CRASH, mode="socket"), ours.detach())) as arrived:
+        kernels.sendall(said)
+        kernels.shutdown(socket.SHUT_WR)
+        record = capture(arrived, None, IDENTITY, config)
+    assert spool.record(record.id) == record
+    assert (record.core.bytes, record.core.truncated) == (0, reason)
+    assert stored(spool, record) == b""
+
+
+def test_a_refused_process_that_died_leaves_its_record(config: Config, spool: Spool) -> None:
+    ours, kernels = socket.socketpair()
+    kernels.close()
+    with closing(SocketArrival(replace(CRASH, mode="socket"), ours.detach())) as arrived:
+        record = capture(arrived, None, IDENTITY, config, Verdict("[policy] deny = demo: no"))
+    assert spool.record(record.id) == record
+
+
+def test_a_dump_stands_though_the_one_it_replaces_cannot_be_removed(
+    config: Config, spool: Spool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with arrival() as arrived:
+        old = capture(arrived, None, IDENTITY, config)
+    with monkeypatch.context() as patched, arrival(replace(CRASH, pid=2)) as arrived:
+        fail_at(patched, "rmdir", 1)
+        record = capture(arrived, None, IDENTITY, config, Verdict(grant=Grant(old.id)))
+    assert spool.record(record.id) == record
+    assert f"a dump that was replaced could not be removed dump={old.id}" in capsys.readouterr().err

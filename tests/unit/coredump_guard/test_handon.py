@@ -6,12 +6,14 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,9 @@ from coredump_guard.arrival import Arrival
 from coredump_guard.handon import CannotHandOn, expand, hand_on, specifiers
 from coredump_guard.pattern import UNLIMITED, Crash
 from coredump_guard.process import Process
+from coredump_guard.socketdoor import SocketArrival
 from testbed.waiting import wait_for
+from tests.support import fuse
 
 from .conftest import wait_for_log
 
@@ -403,3 +407,97 @@ def test_the_previous_program_has_the_kernels_limit_of_descriptors(tmp_path: Pat
         li for li in (tmp_path / "limits").read_text().splitlines() if li.startswith("Max open files")
     )
     assert line.split()[3:5] == [str(min(limit, before[1])) for limit in launcher.DESCRIPTORS]
+
+
+@needs_root
+def test_a_dead_file_server_keeps_a_bounded_number_of_threads(
+    tmp_path: Path, no_pid: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(handon, "_CREATORS", slots)
+    monkeypatch.setattr(handon, "CREATE_SECONDS", 0.1)
+    before, fds = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    with fuse.mounted(tmp_path, b"") as server, crashed(tmp_path) as (arrival, held):
+        server.silent.set()
+        for _ in range(3):
+            with pytest.raises(CannotHandOn, match="its directory does not answer"):
+                handed(arrival, held, "core")
+        assert threading.active_count() == before + 2  # the server's, and the one that was given up
+        assert os.read(arrival.core, 4) == b"\x7fELF"
+        server.speak()
+        assert slots.acquire(timeout=30)
+    wait_for("its descriptors are closed", lambda: len(os.listdir("/proc/self/fd")) == fds)
+
+
+def test_what_opens_the_dead_ones_directories_may_be_given_up(
+    tmp_path: Path, no_pid: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open of cwd or root that hangs, as NFS lets it, holds nobody; what it yields late is closed."""
+    answers, real = threading.Event(), os.open
+
+    def slow(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path in ("cwd", "root"):
+            answers.wait(30)
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    slots = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(handon, "CREATE_SECONDS", 0.1)
+    fds = len(os.listdir("/proc/self/fd"))
+    with crashed(tmp_path) as (arrival, held):
+        for original in ("core", f"{tmp_path}/core"):
+            answers.clear()
+            with monkeypatch.context() as patched:
+                patched.setattr(handon, "_CREATORS", slots)
+                patched.setattr(os, "open", slow)
+                with pytest.raises(CannotHandOn, match="its directory does not answer"):
+                    handed(arrival, held, original)
+                answers.set()
+                assert slots.acquire(timeout=30)
+                slots.release()
+    assert len(os.listdir("/proc/self/fd")) == fds
+
+
+def test_previous_programs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(handon, "_PROGRAMS", slots)
+    still = "|/bin/cat"  # until its input ends
+    with crashed(tmp_path) as (arrival, held):
+        os.close(arrival.core)
+        arrival.core, writer = os.pipe()
+        try:
+            assert handed(arrival, held, still) == "to /bin/cat"
+            with pytest.raises(CannotHandOn, match="too many started before still run"):
+                handed(arrival, held, still, 0.1)
+        finally:
+            os.close(writer)
+        assert slots.acquire(timeout=30)
+        slots.release()
+        assert handed(arrival, held, still) == "to /bin/cat"
+        assert slots.acquire(timeout=30)
+
+
+@pytest.mark.parametrize("original", ["|/bin/cat", "core"])
+def test_a_guard_at_its_limit_of_threads_still_has_the_core(
+    tmp_path: Path, no_pid: None, monkeypatch: pytest.MonkeyPatch, original: str
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with crashed(tmp_path) as (arrival, held):
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            for _ in range(100):  # more than there are slots
+                with pytest.raises(CannotHandOn, match="can't start new thread"):
+                    handed(arrival, held, original)
+        assert os.read(arrival.core, 4) == b"\x7fELF"
+
+
+def test_a_process_that_died_before_its_core_is_kept_not_missed(tmp_path: Path) -> None:
+    ours, kernels = socket.socketpair()
+    kernels.close()
+    with (
+        crashed(tmp_path) as (arrival, held),
+        closing(SocketArrival(arrival.crash, ours.detach())) as died,
+        pytest.raises(CannotHandOn, match="/bin/cat could not be started"),
+    ):
+        handed(died, held, "|/bin/cat")
