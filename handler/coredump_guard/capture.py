@@ -7,6 +7,7 @@ only then does anything wait for the disk. Not here: which crashes are captured 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -183,5 +184,10 @@ def rfc3339(when: float) -> str:
 
 def boot_id() -> str:
     """Return the id that the kernel gave this boot (random(4))."""
-    with open(f"{PROC}/sys/kernel/random/boot_id", encoding="ascii") as file:
+    return _boot_id(PROC)
+
+
+@functools.cache
+def _boot_id(proc: str) -> str:
+    with open(f"{proc}/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()

@@ -89,7 +89,7 @@ def serve(listening: socket.socket, arrive: Callable[[Arrival], None]) -> None:
     for peer in visitors(listening):
         try:
             arrive(_arrival(peer.detach()))
-        except OSError as error:
+        except Exception as error:  # no visitor ends the door
             log.warning("a visitor to the kernel's socket was not understood", error=error)
 
 
