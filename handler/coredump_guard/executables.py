@@ -140,7 +140,7 @@ class Collector:
             fds = self._waiting.get()
             try:
                 self._copy(fds)
-            except OSError as error:
+            except Exception as error:  # one crash's files are worth less than those of all that follow
                 log.warning("executables could not be copied", error=error)
             finally:
                 self._release(fds)
