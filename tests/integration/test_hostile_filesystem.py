@@ -27,20 +27,27 @@ COVERED = """
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
-/* Maps a file over its own arguments, and crashes. */
-int main(int argc, char **argv)
+/* Maps a file over its own arguments, and crashes; the frames in use are kept off the arguments' page. */
+static int cover(int argc, char **argv)
 {
+	volatile char room[1 << 16];
 	uintptr_t page = sysconf(_SC_PAGESIZE), from = (uintptr_t)argv[0] & ~(page - 1);
 	uintptr_t to = ((uintptr_t)argv[argc - 1] & ~(page - 1)) + page;
 	int file = open(argv[1], O_RDONLY);
 
+	room[0] = 0;
 	if (file < 0 || mmap((void *)from, to - from, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 0) == MAP_FAILED)
 		return 2;
 	puts("ready");
 	fflush(stdout);
 	getchar();
 	*(volatile int *)NULL = 42;
-	return 0;
+	return room[0];
+}
+
+int main(int argc, char **argv)
+{
+	return cover(argc, argv);
 }
 """
 WORKERS = 2

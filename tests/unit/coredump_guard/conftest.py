@@ -104,7 +104,7 @@ def spooled(spool: Spool, tmp_path: Path) -> Spooled:
     """Return a function that puts one whole dump into the spool, as a capture does; it returns the record."""
 
     def put(
-        core: bytes = b"\x7fELF" + bytes(3000),
+        core: bytes = b"CORE" + bytes(3000),
         *,
         when: float = 1_700_000_000,
         identity: Identity = IDENTITY,
