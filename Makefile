@@ -1,11 +1,11 @@
 # Every target installs what it needs first: Debian packages that are missing (said before it is done) and .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-cluster cluster lint format bench clean
 
 PY := .venv/bin/python
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: ## a process in a real pod crashes, and kubectl fetches its core (root)
 	@tools/install demo
@@ -14,6 +14,16 @@ demo: ## a process in a real pod crashes, and kubectl fetches its core (root)
 test: ## unit and integration tests; without root those that need none
 	@tools/install test
 	$(PY) -m pytest $(ARGS)
+
+test-cluster: ## the same behind a real kube-apiserver, with real kubelet, HAProxy and kubectl (root)
+	@tools/install cluster
+	@tools/kubernetes >/dev/null
+	$(PY) -m pytest tests/cluster $(ARGS)
+
+cluster: ## a cluster to play with, the product installed; prints how to use and to end it (root)
+	@tools/install cluster
+	@tools/kubernetes >/dev/null
+	@$(PY) -m testbed.cluster
 
 lint: ## ruff and strict mypy
 	@tools/install lint

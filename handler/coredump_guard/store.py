@@ -6,6 +6,8 @@
 <root>/.incoming/<node>.<machine>/<dump id>/            being delivered, never shown
 <root>/.quota/<namespace>                               locked while it is decided whether a core still fits
 <root>/.inbox/<dump id>                                 announces a dump; its text: the path below root
+<root>/.gone/<namespace>/<pod uid>                      the controller's mark: since when a pod is gone
+<root>/.cluster                                         whose store it is: the UID of namespace kube-system
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from coredump_guard.record import Identity
 INCOMING = ".incoming"
 INBOX = ".inbox"
 QUOTA = ".quota"
+GONE = ".gone"
+CLUSTER = ".cluster"
 UNIDENTIFIED = "_unidentified"
 HOST = "_host"
 

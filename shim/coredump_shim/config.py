@@ -22,18 +22,35 @@ ANYWHERE_WARNING = (
 _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})\Z")
 
 
+Address = tuple[str, int] | str
+
+
 class ConfigError(ValueError):
     """A setting that cannot be; the message names it and the remedy."""
 
 
+RUN_DIR = "/run/coredump-shim"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """How a shim belongs to a cluster."""
+
+    kubeconfig: str | None
+    """Its own credentials; None for those of the pod's service account."""
+    run_dir: str = RUN_DIR
+    """Directory of the sockets and files that it shares with HAProxy (rundir)."""
+
+
 @dataclass(frozen=True)
 class Config:
-    """A stand-alone shim."""
+    """A shim: stand-alone, or one that is joined to a cluster."""
 
     store: str
     """Root of the store, an absolute path."""
-    state: str
-    """Directory in which created and deleted endpoints are kept."""
+    state: str = ""
+    """Stand-alone: directory in which created and deleted endpoints are kept."""
+    joined: Joined | None = None
     host: str = "127.0.0.1"
     port: int = 8080
     max_body: int = 1 << 20
@@ -53,6 +70,11 @@ class Config:
         return self.max_watches + self.max_reads + self.max_waiting + 8
 
     @property
+    def address(self) -> Address:
+        """Return where to listen: host and port, or the path of HAProxy's way to us."""
+        return f"{self.joined.run_dir}/shim.sock" if self.joined else (self.host, self.port)
+
+    @property
     def anywhere(self) -> bool:
         """Whether others than this machine can reach it."""
         return not is_loopback(self.host)
@@ -69,7 +91,19 @@ def standalone(store: str, state: str | None, listen: str, *, anywhere_allowed: 
         )
     root = os.path.abspath(store)
     _check_directory(root, store)
-    return Config(root, _made(state) if state else f"{root}/.endpoints", host, port)
+    kept = _made(state) if state else f"{root}/.endpoints"
+    return Config(root, kept, host=host, port=port)
+
+
+def joined(store: str, kubeconfig: str | None, run_dir: str) -> Config:
+    """Check the settings of a shim of a cluster; without a kubeconfig it runs in a pod. Raises ConfigError."""
+    root = os.path.abspath(store)
+    _check_directory(root, store)
+    if not os.path.isdir(run_dir):
+        raise ConfigError(
+            f"--run-dir {run_dir} is not a directory; make it, for the shim's and HAProxy's group"
+        )
+    return Config(root, joined=Joined(kubeconfig, os.path.abspath(run_dir)))
 
 
 def _check_directory(root: str, store: str) -> None:
