@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import kubernetes.client
 import kubernetes.config
 import urllib3
+import yaml
 
 from coredump_guard import __version__
 from coredump_shim.config import ConfigError
@@ -32,6 +33,16 @@ PAGE = 500
 CONNECT_SECONDS = 3.0
 SECONDS = 10.0
 """How long one request may take."""
+
+_UNREADABLE = (
+    kubernetes.config.ConfigException,
+    yaml.YAMLError,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+"""What kubernetes.config raises for files that are no kubeconfig."""
 
 Query = Mapping[str, str | int] | list[tuple[str, str]]
 
@@ -185,6 +196,6 @@ def _load(kubeconfig: str | None, configuration: Any) -> None:
             kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
                 kubeconfig, client_configuration=configuration
             )
-    except (kubernetes.config.ConfigException, OSError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         what = f"--kubeconfig {kubeconfig}" if kubeconfig else "--in-cluster"
         raise ConfigError(f"{what}: {error}") from None
