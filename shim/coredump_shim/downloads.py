@@ -15,7 +15,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.wsgi import wrap_file
 
-from coredump_shim import names, parts, removal, selection
+from coredump_shim import cut, names, parts, removal, selection
 from coredump_shim.archive import Plan, Planner
 from coredump_shim.archivefile import ArchiveFile
 from coredump_shim.catalog import Catalog, Dump
@@ -39,8 +39,13 @@ LISTED = 100
 """How many of the dumps that were deleted an answer lists."""
 
 
-def blueprint(catalog: Catalog, poduid_of: Callable[[str, str], str], deadline: Deadline) -> Blueprint:
-    """Return the routes; poduid_of(namespace, name) gives an endpoint's pod or raises ApiError 404."""
+def blueprint(
+    catalog: Catalog, poduid_of: Callable[[str, str], str], deadline: Deadline, *, aggregated: bool = False
+) -> Blueprint:
+    """Return the routes; poduid_of(namespace, name) gives an endpoint's pod or raises ApiError 404.
+
+    Behind kube-apiserver, `aggregated`, whoever is likely to be cut is warned.
+    """
     routes = Blueprint("downloads", __name__)
 
     def get(namespace: str, name: str) -> Response:
@@ -49,7 +54,11 @@ def blueprint(catalog: Catalog, poduid_of: Callable[[str, str], str], deadline: 
         part = parts.queried(asked, pod.plan)
         if part is None:
             part = parts.ranged(asked, request.range, request.headers.get("If-Range"), pod.plan)
-        return _answer(part, namespace, name)
+        response = _answer(part, namespace, name)
+        if aggregated and request.url_rule is not None and request.url_rule.rule == RULES[0]:
+            warning = cut.warning(part, request.path, request.args.items(multi=True))
+            response.headers.extend([("Warning", warning)] if warning else [])
+        return response
 
     def delete(namespace: str, name: str) -> Response:
         asked = selection.parse(request.args.items(multi=True))

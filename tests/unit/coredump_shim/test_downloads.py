@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from coredump_guard.record import Record
-from coredump_shim import downloads, status
+from coredump_shim import cut, downloads, status
 from coredump_shim.catalog import Catalog
 from coredump_shim.deadline import Deadline
 from tests.support.dumps import write_dump
@@ -36,17 +36,22 @@ def store(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def client(store: Path) -> FlaskClient:
+def served(store: Path, *, aggregated: bool) -> FlaskClient:
     def poduid_of(namespace: str, name: str) -> str:
-        if (namespace, name) != ("demo", "web"):
+        if (namespace, name) not in (("demo", "web"), ("demo", "proxy")):
             raise status.no_endpoint(namespace, name)
         return UID
 
     app = Flask("test")
-    app.register_blueprint(downloads.blueprint(Catalog(str(store)), poduid_of, Deadline(5, 4)))
+    catalog, deadline = Catalog(str(store)), Deadline(5, 4)
+    app.register_blueprint(downloads.blueprint(catalog, poduid_of, deadline, aggregated=aggregated))
     status.register(app)
     return app.test_client()
+
+
+@pytest.fixture
+def client(store: Path) -> FlaskClient:
+    return served(store, aggregated=False)
 
 
 def dump(
@@ -117,6 +122,24 @@ def test_head_has_the_headers_and_no_body(store: Path, client: FlaskClient) -> N
     assert head.data == b""
     for name in ("Content-Length", "ETag", "Content-Type", "Content-Disposition"):
         assert head.headers[name] == whole.headers[name]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_long_download_through_kube_apiserver_is_warned(
+    store: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    dump(store)
+    monkeypatch.setattr(cut, "LIKELY", 200)
+    for aggregated, path, warned in (
+        (True, WEB, True),
+        (True, WEB.replace("/web/", "/proxy/"), True),  # a pod of that name
+        (True, WEB.replace("/dump", "/proxy/dump"), False),
+        (True, f"{WEB}?offset=0&length=100", False),
+        (False, WEB, False),
+    ):
+        response = served(store, aggregated=aggregated).open(path, method=method)
+        assert response.status_code == 200
+        assert ("Warning" in response.headers) is warned, (aggregated, path)
 
 
 def test_selectors(store: Path, client: FlaskClient) -> None:
