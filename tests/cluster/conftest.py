@@ -1,0 +1,86 @@
+"""One real cluster for all tests of a run, and a fresh namespace for each that wants one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testbed.cluster import program
+from testbed.cluster.controlplane import ControlPlane, control_plane, delete_namespace
+from tests.support import leftovers
+
+if TYPE_CHECKING:
+    from testbed.cluster.product import Product
+
+NEEDED = ("etcd", "haproxy", "openssl", "ip", "setpriv")
+_number = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip everything here where a cluster cannot be, and say so."""
+    missing = [name for name in NEEDED if shutil.which(name, path=program.PATH) is None]
+    reason = "needs root" if os.geteuid() else f"missing: {', '.join(missing)}; tools/install cluster"
+    if os.geteuid() or missing:
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cluster_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the run if the cluster leaves a process, a mount or a changed core setting behind."""
+    directory = tmp_path_factory.getbasetemp()
+    before = leftovers.look(directory)
+    yield
+    left = leftovers.since(before, directory)
+    if left:
+        pytest.fail("left behind: " + "; ".join(left))
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail a test that leaves something behind; the cluster's own programs it may start anew."""
+    directory = tmp_path_factory.getbasetemp()
+    before = leftovers.look(directory, program.running)
+    yield
+    left = leftovers.since(before, directory, program.running)
+    if left:
+        pytest.fail("left behind: " + "; ".join(left))
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Return the control plane that all tests share; whoever stops a part of it starts it again."""
+    with control_plane(tmp_path_factory.mktemp("plane")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the store that the product serves; tests keep to their own namespaces in it."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def product(plane: ControlPlane, store: Path) -> Iterator[Product]:
+    """Return the product, installed in the shared cluster; whoever stops a part of it starts it again."""
+    from testbed.cluster.product import installed  # noqa: PLC0415 - tests of the control plane alone need none
+
+    with installed(plane, store) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> Iterator[str]:
+    """Return the name of a namespace in which pods can be created; afterwards it is deleted."""
+    name = f"test-{next(_number)}"
+    plane.kubectl("create", "namespace", name)
+    plane.wait_for_namespace(name)
+    yield name
+    delete_namespace(plane, name, wait=False)
