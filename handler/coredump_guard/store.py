@@ -32,9 +32,12 @@ RAW_CORE = "core"
 """Only in a spool, and only where isal is missing: the guard compresses it before delivery."""
 INFO = "info.json"
 
+PODUID = r"^[A-Za-z0-9][-.A-Za-z0-9]{0,127}$"
+"""What a pod's UID can be, as a JSON schema says it."""
+
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _POD = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\Z")
-_PODUID = re.compile(r"[A-Za-z0-9][-.A-Za-z0-9]{0,127}\Z")
+_PODUID = re.compile(PODUID)
 _DUMP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}-\d+-[0-9a-f]{8}\Z", re.ASCII)
 _MACHINE = re.compile(r"[0-9a-f]{8}\Z")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+]+")
@@ -55,7 +58,7 @@ def is_pod(name: str) -> bool:
 
 def is_poduid(uid: str) -> bool:
     """Whether this can be a pod's UID: a UUID, a static pod's hash, or an old free-form one."""
-    return _PODUID.match(uid) is not None
+    return _PODUID.fullmatch(uid) is not None
 
 
 def is_dump_id(name: str) -> bool:

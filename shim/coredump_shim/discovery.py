@@ -33,7 +33,7 @@ RESOURCES: list[Object] = [
         "kind": names.KIND,
         "verbs": objects.VERBS,
         "shortNames": [names.SHORT],
-        "categories": ["coredump"],
+        "categories": names.CATEGORIES,
     },
     {
         "name": f"{names.RESOURCE}/dump",

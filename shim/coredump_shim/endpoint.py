@@ -21,6 +21,8 @@ Object = dict[str, Any]
 
 NEWEST = 10
 """How many dumps a status names."""
+LONGEST = 1024
+"""Characters of a text in a status; what a record says can be longer, and an object in etcd must not be."""
 
 _UIDS = uuid.UUID("0d1c39b5-6b0a-5a0e-9d0e-6f1d9f3c2b77")
 """Namespace of the UIDs of derived endpoints (RFC 9562, version 5), so that they survive a restart."""
@@ -99,20 +101,24 @@ def status(dumps: Sequence[Dump]) -> Object:
     whole = [dump for dump in dumps if dump.record.refused is None and dump.record.core.stored_bytes > 0]
     without = sum(max(1, dump.record.crashes) for dump in dumps) - len(whole)
     size = _bounded(sum(dump.record.core.bytes for dump in whole))
+    stored = _bounded(sum(dump.record.core.stored_bytes for dump in whole))
+    containers = sorted({dump.container for dump in dumps})
     summary: Object = {
         "dumps": len(whole),
         "refused": _bounded(without),
         "bytes": size,
-        "storedBytes": _bounded(sum(dump.record.core.stored_bytes for dump in whole)),
+        "storedBytes": stored,
         "size": quantity(size),
-        "containers": sorted({dump.container for dump in dumps}),
+        "downloadSize": quantity(stored),
+        "containers": containers,
+        "containerNames": _cut(",".join(containers)),
     }
     if dumps:
         last = max(dumps, key=lambda dump: (_last_crash(dump), dump.id))
         summary |= {
             "lastCrash": _rfc3339(_last_crash(last)),
-            "reason": last.record.signal.name,
-            "executable": last.record.process.executable,
+            "reason": _cut(last.record.signal.name),
+            "executable": _cut(last.record.process.executable),
             "newest": [_named(dump) for dump in reversed(dumps[-NEWEST:])],
         }
     return summary
@@ -151,21 +157,25 @@ def _named(dump: Dump) -> Object:
         "id": dump.id,
         "container": dump.container,
         "time": _rfc3339(_crashed(dump)),
-        "reason": dump.record.signal.name,
-        "executable": dump.record.process.executable,
-        "node": dump.record.node,
+        "reason": _cut(dump.record.signal.name),
+        "executable": _cut(dump.record.process.executable),
+        "node": _cut(dump.record.node),
         "bytes": _bounded(core.bytes),
         "storedBytes": _bounded(core.stored_bytes),
     }
     if core.truncated:
-        named["truncated"] = core.truncated
+        named["truncated"] = _cut(core.truncated)
     if dump.record.refused is not None:
-        named |= {"refused": dump.record.refused, "crashes": _bounded(dump.record.crashes)}
+        named |= {"refused": _cut(dump.record.refused), "crashes": _bounded(dump.record.crashes)}
     return named
 
 
 def _is_hidden(name: str, mark: Kept | None, dumps: Sequence[Dump]) -> bool:
     return mark is not None and set(ids_of_pods(name, dumps)) <= set(mark.hidden)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _bounded(size: int) -> int:

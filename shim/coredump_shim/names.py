@@ -14,6 +14,8 @@ KIND = "CoredumpEndpoint"
 RESOURCE = "coredumpendpoints"
 SINGULAR = "coredumpendpoint"
 SHORT = "cde"
+CATEGORIES = ["coredump"]
+"""Not `all`: who deletes all of a namespace's workloads wants to keep what tells of their crashes."""
 
 ROOT = f"/apis/{GROUP}/{VERSION}"
 NAMESPACED = f"{ROOT}/namespaces/<namespace>/{RESOURCE}"

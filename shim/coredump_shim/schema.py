@@ -1,16 +1,21 @@
 """The schema of a CoredumpEndpoint, in words for `kubectl explain` and in types for validation.
 
-Not here: the documents in which it is served (openapi).
+Not here: the documents in which it is served (openapi), and the definition of the custom resource (crd).
 """
 
 from __future__ import annotations
 
+from coredump_guard import store
 from coredump_shim import names
-from coredump_shim.endpoint import NEWEST, Object
+from coredump_shim.endpoint import LONGEST, NEWEST, Object
 
 
 def _string(description: str, form: str = "") -> Object:
     return {"type": "string", "description": description} | ({"format": form} if form else {})
+
+
+def _text(description: str) -> Object:
+    return _string(description) | {"maxLength": LONGEST}
 
 
 def _integer(description: str) -> Object:
@@ -30,29 +35,35 @@ def _object(description: str, properties: Object, required: tuple[str, ...] = ()
     return schema | ({"required": list(required)} if required else {})
 
 
+PODUID = _string(
+    "UID of the pod, which the store files its dumps under; of a static pod the hash that the kubelet gives "
+    "it. It cannot be changed: delete the endpoint and create it again."
+) | {"minLength": 1, "maxLength": 128, "pattern": store.PODUID}
+
 SPEC = _object(
     "Whose dumps it stands for.",
     {
-        "poduid": _string(
-            "UID of the pod. Left out, it is that of the newest pod with the endpoint's name; it cannot be "
-            "changed afterwards."
-        )
+        "poduid": PODUID
+        | {
+            "description": "UID of the pod. Left out, it is that of the running pod of this name, "
+            "else of the last one with dumps. It cannot be changed: delete the endpoint and create it again."
+        }
     },
 )
 
 DUMP = _object(
     "A stored crash.",
     {
-        "id": _string("Name of the dump; it sorts by the time of the crash."),
-        "container": _string("The container whose process crashed."),
+        "id": _text("Name of the dump; it sorts by the time of the crash."),
+        "container": _text("The container whose process crashed."),
         "time": _string("When it crashed.", "date-time"),
-        "reason": _string("The signal that killed the process, such as SIGSEGV."),
-        "executable": _string("The program's path."),
-        "node": _string("The node it ran on."),
+        "reason": _text("The signal that killed the process, such as SIGSEGV."),
+        "executable": _text("The program's path."),
+        "node": _text("The node it ran on."),
         "bytes": _integer("Size of the core, uncompressed."),
         "storedBytes": _integer("Size of the core as it is stored and sent; 0 if it was refused."),
-        "truncated": _string("Why the core is not whole; absent for a whole one."),
-        "refused": _string("Why the core was not kept; absent where it was."),
+        "truncated": _text("Why the core is not whole; absent for a whole one."),
+        "refused": _text("Why the core was not kept; absent where it was."),
         "crashes": _integer("How many crashes without a core this stands for, in a crash loop."),
     },
 )
@@ -64,14 +75,17 @@ STATUS = _object(
         "refused": _integer("How many crashes are known whose core was not kept."),
         "bytes": _integer("Size of the cores, uncompressed."),
         "storedBytes": _integer("Size of the cores as they are stored and sent."),
-        "size": _string("The size of the cores, uncompressed, for people: 64Mi."),
+        "size": _text("The size of the cores, uncompressed, for people: 64Mi."),
+        "downloadSize": _text("The size of the cores as they are stored and sent, for people: 5.1Mi."),
         "containers": _strings("The containers that have dumps."),
+        "containerNames": _text("The containers that have dumps, for people: app,sidecar."),
         "lastCrash": _string("When the pod's last crash was.", "date-time"),
-        "reason": _string("The signal of the last crash."),
-        "executable": _string("The program that crashed last."),
+        "reason": _text("The signal of the last crash."),
+        "executable": _text("The program that crashed last."),
         "newest": {
             "type": "array",
             "items": DUMP,
+            "maxItems": NEWEST,
             "description": f"The newest {NEWEST} dumps, the newest first.",
         },
     },

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coredump_shim import endpoint
+from coredump_shim import endpoint, schema
 from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.kept import Kept
 from tests.support.dumps import write_dump
@@ -44,7 +44,9 @@ def test_status(dumps: list[Dump]) -> None:
         "bytes": 3000 + 2004,
         "storedBytes": sum(dump.record.core.stored_bytes for dump in dumps if dump.poduid == "new"),
         "size": "4.9Ki",
+        "downloadSize": endpoint.quantity(status["storedBytes"]),
         "containers": ["app", "side"],
+        "containerNames": "app,side",
         "lastCrash": "2026-01-31T15:00:00Z",
         "reason": "SIGABRT",
         "executable": "/bin/x",
@@ -173,3 +175,27 @@ def test_time_that_is_none_is_still_one_for_clients(tmp_path: Path) -> None:
 )
 def test_quantity(size: int, text: str) -> None:
     assert endpoint.quantity(size) == text
+
+
+def test_what_a_status_says_is_no_longer_than_its_schema_allows(tmp_path: Path) -> None:
+    long = "x" * 5000
+    for minute in range(endpoint.NEWEST + 5):
+        when = NOON + datetime.timedelta(minutes=minute)
+        write_dump(
+            tmp_path, when=when, executable=long, signal=(6, long), truncated=long, refused=long, core=None
+        )
+    status = endpoint.status(Catalog(str(tmp_path)).dumps("demo"))
+    check_lengths(status, schema.STATUS)
+    assert status["executable"].startswith("x" * 1000)
+
+
+def check_lengths(thing: object, described: endpoint.Object) -> None:
+    if isinstance(thing, dict):
+        for key, value in thing.items():
+            check_lengths(value, described["properties"][key])
+    elif isinstance(thing, list):
+        assert len(thing) <= described.get("maxItems", len(thing))
+        for item in thing:
+            check_lengths(item, described["items"])
+    elif isinstance(thing, str):
+        assert len(thing) <= described.get("maxLength", len(thing))
