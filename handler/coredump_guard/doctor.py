@@ -11,7 +11,7 @@ from typing import Any
 
 from coredump_guard import doormancheck, kernelcheck, placescheck, runtimecheck
 from coredump_guard.config import Config
-from coredump_guard.finding import FAIL, OK, Finding, fail
+from coredump_guard.finding import FAIL, Finding, fail, listed
 
 CHECKS: tuple[Callable[[Config], Finding], ...] = (
     kernelcheck.core_pattern,
@@ -62,11 +62,4 @@ def as_json(findings: list[Finding]) -> dict[str, Any]:
 
 def render(findings: list[Finding]) -> str:
     """Return the findings for a person, with the answer last."""
-    lines = [
-        f"{finding.state:>8}  {finding.check}: {finding.found}"
-        + (f"; remedy: {finding.remedy}" if finding.remedy else "")
-        for finding in findings
-    ]
-    wrong = sum(finding.state != OK for finding in findings)
-    answer = "a crash would be captured" if captured(findings) else "a crash WOULD BE LOST"
-    return "\n".join([*lines, f"{answer}; {wrong} of {len(findings)} checks want a look", ""])
+    return listed(findings, "a crash would be captured" if captured(findings) else "a crash WOULD BE LOST")

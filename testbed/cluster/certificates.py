@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-DAYS = 30
+DAYS = 365
 CA_EXTENSIONS = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
 LEAF_EXTENSIONS = (
     "basicConstraints=critical,CA:FALSE",
