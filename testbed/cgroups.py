@@ -28,6 +28,12 @@ def processes(path: str) -> set[int]:
     return found
 
 
+def make(path: str) -> None:
+    """Make a group in every hierarchy, with its parents."""
+    for root in _hierarchies():
+        functools.reduce(_child, path.strip("/").split("/"), root)
+
+
 def nest(path: str, name: str, pid: int) -> str:
     """Move a process into a new group below path, as systemd or docker in a container does.
 

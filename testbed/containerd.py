@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,16 +58,17 @@ disabled_plugins = [
 
 
 @contextmanager
-def containerd() -> Iterator[Containerd]:
+def containerd(within: Sequence[str] = ()) -> Iterator[Containerd]:
     """Run a containerd of our own; afterwards no process, mount, control group or file of it is left.
 
+    `within` is a command that executes the one that follows it, nsenter with its options say.
     Raises RuntimeError with the end of its log if it does not come up.
     """
     sweep()
     state = Path(tempfile.mkdtemp(prefix=PREFIX, dir=STATES))
     with (state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runtime = Containerd(state)
+        runtime = Containerd(state, within)
         try:
             runtime.start()
             yield runtime
@@ -87,8 +88,9 @@ def sweep() -> None:
 class Containerd:
     """The daemon with its directories; `containerd()` makes one."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, within: Sequence[str] = ()) -> None:
         self.state = state
+        self._within = within
         self.socket = state / "containerd.sock"
         self.log = state / "containerd.log"
         self._root = ROOTS / state.name
@@ -106,7 +108,7 @@ class Containerd:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is for us, and it must live long enough to end its pods.
             self._process = subprocess.Popen(
-                ["containerd", "--config", str(config)],
+                [*self._within, "containerd", "--config", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -142,6 +144,12 @@ class Containerd:
                 raise RuntimeError(f"{' '.join(command)}: {done.stderr.decode(errors='replace')}")
             wait_for(f"containerd knows {name}", lambda: self._client.has_image(name))
         return name
+
+    def set_network(self, configuration: dict[str, object]) -> None:
+        """Have a network configuration, without which the node of a kubelet is not ready."""
+        directory = self._root / "cni"
+        directory.mkdir(exist_ok=True)
+        (directory / "10-network.conflist").write_text(json.dumps(configuration))
 
     def run_pod(self, namespace: str, pod: str) -> pods.Pod:
         """Start a pod without containers."""

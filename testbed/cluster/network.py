@@ -16,7 +16,8 @@ ADDRESS = "198.18.0.1"
 """The control plane's; 198.18.0.0/15 is reserved for tests (RFC 2544). kube-apiserver refuses loopback
 addresses in Endpoints and EndpointSlices."""
 GATEWAYS = [f"198.18.0.{last}" for last in range(2, 10)]
-"""Addresses for gateways, the node, and more servers."""
+"""Addresses for gateways and more servers."""
+NODE = "198.18.0.10"
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,7 +33,7 @@ def enter() -> int:
     if _libc.unshare(CLONE_NEWNET):
         raise _error("unshare(CLONE_NEWNET)")
     _ip("link", "set", "lo", "up")
-    for address in (ADDRESS, *GATEWAYS):
+    for address in (ADDRESS, *GATEWAYS, NODE):
         _ip("address", "add", f"{address}/32", "dev", "lo")
     return before
 

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testbed import programs
 from testbed.cluster import program
 from testbed.cluster.controlplane import ControlPlane, control_plane, delete_namespace
+from testbed.cluster.guard import guard
+from testbed.cluster.node import Node
+from testbed.cluster.node import node as running_node
 from tests.support import leftovers
 
 if TYPE_CHECKING:
@@ -23,7 +27,11 @@ _number = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip everything here where a cluster cannot be, and say so."""
+    """Skip everything here where a cluster cannot be, and say so.
+
+    What needs a node comes last: it holds the machine's core settings from then on.
+    """
+    items.sort(key=lambda item: "node" in getattr(item, "fixturenames", ()))
     missing = [name for name in NEEDED if shutil.which(name, path=program.PATH) is None]
     reason = "needs root" if os.geteuid() else f"missing: {', '.join(missing)}; tools/install cluster"
     if os.geteuid() or missing:
@@ -74,6 +82,19 @@ def product(plane: ControlPlane, store: Path) -> Iterator[Product]:
 
     with installed(plane, store) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def node(plane: ControlPlane, store: Path) -> Iterator[Node]:
+    """Return the node that all tests share, with a guard that delivers to the store."""
+    with running_node(plane) as ready, guard(ready.directory / "guard", store):
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def crash_image(node: Node) -> str:
+    """Return the image of testbed/programs/crash.c, whose head says what it can do, on the node."""
+    return node.runtime.add_image(programs.program("crash"))
 
 
 @pytest.fixture

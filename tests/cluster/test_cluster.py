@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from testbed.cluster.controlplane import ControlPlane, KubectlError, delete_namespace, pod_manifest
+from testbed.cluster.node import TUNABLES, Node
+from testbed.cluster.workloads import container, pod
 from testbed.waiting import wait_for
 
 ALONE = """
@@ -100,6 +102,24 @@ def test_nothing_is_left(alone: subprocess.Popen[str], end: str) -> None:
             alone.kill()
         alone.communicate(timeout=30)
     wait_for("its programs have ended", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_pod_of_the_node_crashes_and_its_dump_is_stored(
+    plane: ControlPlane, node: Node, store: Path, crash_image: str, namespace: str
+) -> None:
+    node.create(pod(namespace, "web", container("app", crash_image)))
+    status = "-o=jsonpath={.status.containerStatuses[0].state.terminated.exitCode}"
+    seen = ("get", "pod", "web", "--namespace", namespace)
+    wait_for("the pod has crashed", lambda: plane.kubectl(*seen, status) == str(128 + signal.SIGSEGV))
+    uid = plane.kubectl(*seen, "-o=jsonpath={.metadata.uid}")
+    wait_for("its dump is stored", lambda: list(store.glob(f"{namespace}/{uid}/app/*/info.json")))
+
+
+def test_settings_that_a_kubelet_wants_are_seen_by_it_alone(node: Node) -> None:
+    for setting in TUNABLES:
+        command = [*node.within, "cat", f"/proc/sys/{setting}"]
+        assert subprocess.run(command, check=True, capture_output=True).stdout == b"%d\n" % TUNABLES[setting]
+    assert not any(line.split()[0] == "node" for line in Path("/proc/mounts").read_text().splitlines())
 
 
 def test_network_is_of_its_own(plane: ControlPlane) -> None:
