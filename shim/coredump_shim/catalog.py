@@ -43,6 +43,11 @@ class Dump:
     """
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """The names that lead from the store's root to the directory it lies in."""
+        return self.namespace, self.poduid, self.container
+
+    @property
     def is_tally(self) -> bool:
         """Whether it stands for crashes that were only counted; then its record changes as they go on."""
         return self.record.refused is not None and self.record.until is not None

@@ -1,6 +1,6 @@
 """Removing dumps from a store: out of sight at once, then from the disk.
 
-Not here: which dumps (selection), and who may (the API).
+Not here: which dumps (selection, controller.collect), and who may (the API).
 """
 
 from __future__ import annotations
@@ -10,36 +10,48 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol, TypeVar
 
 from coredump_guard import store
 from coredump_shim import beneath
-from coredump_shim.catalog import Dump
 
 PURGED = ".purged-"
 """Begins the names of dumps that are being removed; no dump's id begins with a dot."""
 
-Container = tuple[str, str, str]
+Place = tuple[str, ...]
+"""The names that lead from a store's root to a directory of dumps."""
 
 
-def remove(root: str, dumps: Iterable[Dump]) -> list[Dump]:
+class Placed(Protocol):
+    """A dump, as far as it is needed to remove it."""
+
+    @property
+    def place(self) -> Place: ...  # noqa: D102
+    @property
+    def id(self) -> str: ...  # noqa: D102
+
+
+D = TypeVar("D", bound=Placed)
+
+
+def remove(root: str, dumps: Iterable[D]) -> list[D]:
     """Remove dumps and their announcements, also what an earlier removal left half done beside them.
 
     Return those that were still there. Raises OSError; what was renamed by then is out of sight, and gone
     from the disk after the next removal in the same container.
     """
     removed = []
-    containers: dict[Container, None] = {}
+    places: dict[Place, None] = {}
     for dump in dumps:
-        place = (dump.namespace, dump.poduid, dump.container)
-        containers[place] = None
-        if _hide(root, place, dump.id):
+        places[dump.place] = None
+        if _hide(root, dump.place, dump.id):
             removed.append(dump)
-    for place in containers:
-        _sweep(root, place)
+    for place in places:
+        sweep(root, place)
     return removed
 
 
-def _hide(root: str, place: Container, dump_id: str) -> bool:
+def _hide(root: str, place: Place, dump_id: str) -> bool:
     hidden = f"{PURGED}{dump_id}-{secrets.token_hex(4)}"
     found = False
     with _unless_gone(), beneath.directory(root, *place) as fd:
@@ -51,7 +63,8 @@ def _hide(root: str, place: Container, dump_id: str) -> bool:
     return found
 
 
-def _sweep(root: str, place: Container) -> None:
+def sweep(root: str, place: Place) -> None:
+    """Finish removals in a directory of dumps that were cut short. Raises OSError."""
     with _unless_gone(), beneath.directory(root, *place) as fd:
         for name in beneath.subdirectories(fd):
             if name.startswith(PURGED):

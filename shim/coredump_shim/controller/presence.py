@@ -1,0 +1,82 @@
+"""Which namespaces and pods a cluster has, as kube-apiserver says positively.
+
+Not here: what follows from one's absence (gone). A pod goes by its UID; the node calls a static pod by the
+hash of its manifest, which the API shows in an annotation of its mirror pod.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from coredump_shim.cluster import METADATA_ONLY, Cluster, is_gone
+from coredump_shim.controller.doubt import Doubt
+from coredump_shim.controller.stall import Alive
+from coredump_shim.endpoint import Object
+from coredump_shim.status import ApiError
+
+ALWAYS = "kube-system"
+"""The namespace that every cluster has."""
+STATIC = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
+"""Annotations of a mirror pod with the UID its node gives it (kubelet, pkg/kubelet/types/pod_update.go)."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What was there when the cluster was asked."""
+
+    namespaces: frozenset[str]
+    _pods: dict[str, set[str]] = field(default_factory=dict)
+
+    def has(self, namespace: str, poduid: str) -> bool:
+        """Whether the pod was there."""
+        return poduid in self._pods.get(namespace, ())
+
+
+def observe(cluster: Cluster, alive: Alive) -> Presence:
+    """Ask for every namespace and pod. Raises ApiError, and Doubt of an answer that no cluster gives."""
+    namespaces = {
+        str(item["metadata"]["name"])
+        for page in cluster.pages("/api/v1/namespaces", METADATA_ONLY)
+        for item in page
+    }
+    if ALWAYS not in namespaces:
+        raise Doubt(f"kube-apiserver's list of namespaces is without {ALWAYS}, which every cluster has")
+    pods: dict[str, set[str]] = {}
+    for page in cluster.pages("/api/v1/pods", METADATA_ONLY):
+        alive()
+        for item in page:
+            pods.setdefault(str(item["metadata"]["namespace"]), set()).update(_uids(item))
+    if not pods:
+        raise Doubt("kube-apiserver's list of pods is empty; a cluster in use has some")
+    return Presence(frozenset(namespaces), pods)
+
+
+def is_namespace_gone(cluster: Cluster, namespace: str) -> bool:
+    """Whether kube-apiserver says of this very namespace that there is none. Raises ApiError."""
+    return _absent(cluster, f"/api/v1/namespaces/{namespace}", "namespaces", namespace) is None
+
+
+def is_pod_gone(cluster: Cluster, namespace: str, poduid: str, name: str) -> bool:
+    """Whether kube-apiserver says that no pod has this name, or another pod has it. Raises ApiError."""
+    pod = _absent(cluster, f"/api/v1/namespaces/{namespace}/pods/{name}", "pods", name)
+    return pod is None or poduid not in _uids(pod)
+
+
+def _absent(cluster: Cluster, path: str, kind: str, name: str) -> Object | None:
+    try:
+        found = cluster.get(path)
+        # What answers with something else, a proxy or a wrong server, has not said that the pod is another.
+        if found.get("metadata", {}).get("name") != name:
+            raise Doubt(f"kube-apiserver's answer to GET {path} is about something else")
+        return found
+    except ApiError as error:
+        about = error.details
+        if is_gone(error) and about.get("kind") == kind and about.get("name") == name:
+            return None
+        raise
+
+
+def _uids(pod: Object) -> set[str]:
+    metadata = pod["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return {str(metadata["uid"]), *(str(annotations[key]) for key in STATIC if key in annotations)}

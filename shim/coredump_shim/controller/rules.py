@@ -1,0 +1,122 @@
+"""How long dumps are kept and how many: the rules of collection, and the options that set them.
+
+Not here: what is there, and removing it (collect).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coredump_guard import quota
+
+DAY = 86400.0
+NEARLY_FULL = quota.NEARLY_FULL
+"""The part of a quota from which on people are warned, as the guard does."""
+
+_DURATION = re.compile(r"(\d{1,9})(s|m|h|d|w)\Z", re.ASCII)
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY}
+_QUANTITY = re.compile(r"(\d{1,15})([kMGTP]|[KMGTP]i)?\Z", re.ASCII)
+_NONE = "none"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Times are in seconds, sizes in bytes; None sets no bound."""
+
+    gc_threshold: float = DAY
+    """How long a pod is gone before its dumps and endpoint go."""
+    max_age: float | None = None
+    """How old any dump becomes."""
+    namespace_quota: int | None = None
+    """What the files of one namespace's dumps may take."""
+    unowned_age: float | None = 30 * DAY
+    """How old a dump becomes that is no pod's: nobody's end would ever remove it."""
+
+
+def duration(text: str) -> float:
+    """Return seconds of 90s, 30m, 24h, 7d or 2w. Raises ValueError."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} must be a number with s, m, h, d or w behind it, such as 24h or 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def size(text: str) -> int:
+    """Return bytes of a Kubernetes quantity such as 10Gi. Raises ValueError."""
+    match = _QUANTITY.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} must be a size such as 500Mi or 10Gi")
+    suffix = match[2] or ""
+    base = 1024 if suffix.endswith("i") else 1000
+    return int(match[1]) * int(base ** " KMGTP".index(suffix[:1].upper() or " "))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be set."""
+    for option, default, form, words in (
+        ("--gc-threshold", "24h", "TIME", "dumps and endpoint of a pod go when it is gone for so long"),
+        ("--max-age", _NONE, "TIME", "dumps that are older go"),
+        ("--unowned-max-age", "30d", "TIME", "dumps of nodes and of containers that nobody could name, too"),
+        ("--namespace-quota", _NONE, "SIZE", "the oldest dumps go while those of a namespace take more"),
+    ):
+        parser.add_argument(option, default=default, metavar=form, help=f"{words} (default: %(default)s)")
+
+
+def parse(arguments: argparse.Namespace) -> Rules:
+    """Return the rules that the options say. Raises ValueError that names the option."""
+    return Rules(
+        gc_threshold=_value("--gc-threshold", arguments.gc_threshold),
+        max_age=_bound("--max-age", arguments.max_age),
+        namespace_quota=_quota("--namespace-quota", arguments.namespace_quota),
+        unowned_age=_bound("--unowned-max-age", arguments.unowned_max_age),
+    )
+
+
+def older(ids: Sequence[str], limit: float | None, now: float) -> Sequence[str]:
+    """Return those of sorted dump ids that are of crashes longer ago than the limit."""
+    if limit is None:
+        return ()
+    # An id begins with the time of the crash, so that ids and times sort alike.
+    return ids[: bisect_left(ids, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(max(0, now - limit))))]
+
+
+def excess(sizes: Sequence[int], bound: int) -> int:
+    """Return how many of the dumps must go until the rest takes no more; their bytes, oldest first."""
+    total, count = sum(sizes), 0
+    while total > bound and count < len(sizes):
+        total -= sizes[count]
+        count += 1
+    return count
+
+
+def _value(option: str, text: str) -> float:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def _bound(option: str, text: str) -> float | None:
+    if text == _NONE:
+        return None
+    seconds = _value(option, text)
+    if not seconds:
+        raise ValueError(f"{option}: 0 would remove every dump at once; say {_NONE} for no bound")
+    return seconds
+
+
+def _quota(option: str, text: str) -> int | None:
+    if text == _NONE:
+        return None
+    try:
+        bound = size(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}, or {_NONE}") from None
+    if not bound:
+        raise ValueError(f"{option}: 0 would remove every dump at once; say {_NONE} for no bound")
+    return bound
