@@ -1,0 +1,25 @@
+"""Whether what is decided is also done: in a dry run it is only said.
+
+Not here: what is decided.
+"""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger(__name__)
+
+
+class Acting:
+    """Asked before each change of the cluster or the store."""
+
+    def __init__(self, *, dry_run: bool = False) -> None:
+        self.dry_run = dry_run
+
+    def may(self, change: str) -> bool:
+        """Whether to make a change, which is worded as in `remove endpoint demo/web`: then it is logged."""
+        if self.dry_run:
+            print(f"would {change}", flush=True)
+        else:
+            log.info("%s", change)
+        return not self.dry_run

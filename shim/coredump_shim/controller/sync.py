@@ -1,0 +1,211 @@
+"""Brings endpoints in step with the store: of one pod when a dump is announced, of all from time to time.
+
+Not here: requests to kube-apiserver (endpoints), Events, and which dumps have to go (collect).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from coredump_guard import store
+from coredump_shim import beneath, endpoint
+from coredump_shim.catalog import Catalog, Dump
+from coredump_shim.controller import walk
+from coredump_shim.controller.endpoints import (
+    Endpoints,
+    Known,
+    is_general,
+    is_managed,
+    observed_of,
+    poduid_of,
+)
+from coredump_shim.controller.observed import Observed
+from coredump_shim.controller.walk import PodDumps
+from coredump_shim.endpoint import Object
+from coredump_shim.status import ApiError
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+"""How often it is looked again when somebody else changes the same endpoint."""
+MAX_NAMES = 100_000
+"""Pods without an endpoint of their own whose names are remembered."""
+
+Pod = tuple[str, str]
+"""A namespace and a pod's UID."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """A pod whose endpoints are in step."""
+
+    name: str
+    """What its records call it; "" where none has a name that can be."""
+    served: bool
+    """Whether the endpoint of this name stands for it, and not for another pod of the same name."""
+    dumps: Sequence[Dump]
+
+    @property
+    def stored_bytes(self) -> int:
+        """Return the bytes of its cores as they are stored."""
+        return int(endpoint.status(self.dumps)["storedBytes"])
+
+
+@dataclass
+class _Cluster:
+    """The endpoints that a pass has found."""
+
+    of_pod: dict[Pod, list[Known]] = field(default_factory=lambda: defaultdict(list))
+    named: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Sync:
+    """Endpoints and the store they are of. Methods raise OSError if the store fails, else ApiError."""
+
+    def __init__(self, catalog: Catalog, endpoints: Endpoints) -> None:
+        self._catalog = catalog
+        self._endpoints = endpoints
+        self._alone: OrderedDict[Pod, tuple[str, str]] = OrderedDict()
+        """Signature and name of pods that no managed endpoint stands for."""
+        self._others: dict[Pod, list[str]] = {}
+        """Endpoints that people made, by the pod they stand for."""
+        self._used: Counter[str] | None = None
+
+    def used(self, namespace: str) -> int:
+        """Return the bytes of a namespace's cores as they are stored; 0 before the first pass."""
+        return 0 if self._used is None else self._used[namespace]
+
+    def pod(self, namespace: str, poduid: str, known: Iterable[str] = ()) -> Synced:
+        """Bring the endpoints of one pod in step; known: names of endpoints that stood for it."""
+        others = {*known, *self._others.get((namespace, poduid), ())}
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return self._pod(namespace, poduid, others)
+            except ApiError as error:
+                if error.code != 409 or not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def all(self, going_on: Callable[[], bool]) -> int:
+        """Bring all endpoints in step, as long as it should go on; return how many pods failed."""
+        found, failed, used = self._list(), 0, Counter[str]()
+        unreadable: set[str] = set()
+        for pod in walk.pods(self._catalog.root, unreadable):
+            if not going_on():
+                return failed
+            if not len(pod):
+                continue
+            known = found.of_pod.pop((pod.namespace, pod.poduid), [])
+            if self._is_settled(pod, known, found):
+                used[pod.namespace] += max(
+                    (at.observed.stored_bytes for at in known if at.observed), default=0
+                )
+            elif synced := self._try(pod.namespace, pod.poduid, known):
+                used[pod.namespace] += synced.stored_bytes
+            else:
+                failed += 1
+        for (namespace, poduid), known in found.of_pod.items():
+            if namespace not in unreadable and self._is_store() and going_on():
+                failed += self._try(namespace, poduid, known) is None
+        self._used = used
+        return failed
+
+    def _pod(self, namespace: str, poduid: str, others: set[str]) -> Synced:
+        dumps = self._catalog.dumps(namespace, poduid)
+        name = pod_name(dumps)
+        own = self._own(namespace, name, dumps) if name else None
+        for other in sorted(others - {name}):
+            found = self._endpoints.get(namespace, other)
+            if found is not None and poduid_of(found) == poduid:
+                self._keep(found)
+        if own is not None:
+            self._keep(own)
+        self._remember(namespace, poduid, name, own)
+        return Synced(name, own is not None, dumps)
+
+    def _own(self, namespace: str, name: str, dumps: Sequence[Dump]) -> Object | None:
+        """Return the endpoint that is named as the pod, made if need be; None if it is another's."""
+        poduid, found = dumps[0].poduid, self._endpoints.get(namespace, name)
+        if found is not None and poduid_of(found) == poduid:
+            return found
+        if found is not None:
+            theirs = self._catalog.dumps(namespace, poduid_of(found))
+            if not is_managed(found) or (theirs and theirs[-1].id > dumps[-1].id):
+                return None
+            self._endpoints.remove(found, f"pod {poduid} of the same name crashed since")
+        return self._endpoints.make(namespace, name, poduid)
+
+    def _keep(self, found: Object) -> None:
+        """Write what an endpoint's pod has, read after the endpoint, so that nothing newer is undone."""
+        namespace, poduid = found["metadata"]["namespace"], poduid_of(found)
+        signature = walk.pod(self._catalog.root, namespace, poduid).signature
+        dumps = self._catalog.dumps(namespace, poduid)
+        if not dumps and is_managed(found):
+            self._endpoints.remove(found, f"pod {poduid} has no dumps left")
+            return
+        status = endpoint.status(dumps)
+        seen, before = Observed(poduid, signature, status["storedBytes"]), observed_of(found)
+        self._endpoints.keep(found, status, seen)
+        if self._used is not None:
+            self._used[namespace] += seen.stored_bytes - (before.stored_bytes if before else 0)
+
+    def _remember(self, namespace: str, poduid: str, name: str, own: Object | None) -> None:
+        pod = namespace, poduid
+        self._alone.pop(pod, None)
+        if own is None or not is_managed(own):
+            self._alone[pod] = walk.pod(self._catalog.root, namespace, poduid).signature, name
+        while len(self._alone) > MAX_NAMES:
+            self._alone.popitem(last=False)
+
+    def _list(self) -> _Cluster:
+        found, others = _Cluster(), defaultdict(list)
+        for known in self._endpoints.all():
+            poduid = known.observed.poduid if known.observed else self._asked(known)
+            found.of_pod[known.namespace, poduid].append(known)
+            found.named.add((known.namespace, known.name))
+            if not known.managed:
+                others[known.namespace, poduid].append(known.name)
+        self._others = dict(others)
+        return found
+
+    def _asked(self, known: Known) -> str:
+        found = self._endpoints.get(known.namespace, known.name)
+        return poduid_of(found) if found else ""
+
+    def _is_settled(self, pod: PodDumps, known: Sequence[Known], found: _Cluster) -> bool:
+        """Whether there is nothing to do for a pod, as far as can be told without reading its records."""
+        signature = pod.signature
+        if any(at.observed is None or at.observed.signature != signature for at in known):
+            return False
+        if any(at.managed for at in known):
+            return True
+        seen, name = self._alone.get((pod.namespace, pod.poduid), ("", ""))
+        return seen == signature and (not name or (pod.namespace, name) in found.named)
+
+    def _try(self, namespace: str, poduid: str, known: Sequence[Known]) -> Synced | None:
+        try:
+            return self.pod(namespace, poduid, [at.name for at in known])
+        except ApiError as error:
+            if is_general(error):
+                raise
+            log.warning("the endpoint of pod %s/%s: %s", namespace, poduid, error.message)
+            return None
+
+    def _is_store(self) -> bool:
+        """Whether dumps were ever announced here: an empty directory is what is left of one not mounted."""
+        try:
+            with beneath.directory(self._catalog.root, store.INBOX):
+                return True
+        except OSError as error:
+            if error.errno not in beneath.ABSENT:
+                raise
+            return False
+
+
+def pod_name(dumps: Sequence[Dump]) -> str:
+    """Return what the newest record with a possible name calls the pod of these dumps; "" if none does."""
+    named = (dump.record.identity.pod for dump in reversed(dumps))
+    return next(filter(store.is_pod, named), "")
