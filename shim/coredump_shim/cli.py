@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from coredump_guard import __version__
-from coredump_shim import serve
+from coredump_shim import haproxy, serve
 from coredump_shim.config import ConfigError
 
 COMMANDS = {
     "serve": (serve, "serve the API"),
+    "haproxy": (haproxy, "write what HAProxy needs to be the front"),
 }
 
 

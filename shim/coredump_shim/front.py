@@ -25,7 +25,9 @@ from coredump_shim.status import unavailable
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_DUMP = re.compile(re.sub("<[a-z]+>", "[^/]+", f"/*{names.OBJECT}/(proxy/)?dump").replace(".", r"\."))
+DUMP = re.sub("<[a-z]+>", "[^/]+", f"{names.OBJECT}/(proxy/)?dump").replace(".", r"\.")
+"""Regular expression of the paths of dumps; HAProxy goes by it as well."""
+_DUMP = re.compile(f"/*{DUMP}")
 
 
 def is_dump(path: str) -> bool:
