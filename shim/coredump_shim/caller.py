@@ -22,6 +22,9 @@ class Caller:
 
 
 def name() -> str:
-    """Return who makes the present request, for the log: the user or, stand-alone, the address."""
+    """Return who makes the present request, for the log: the user or, stand-alone, the address.
+
+    "localhost": somebody behind HAProxy's socket of whom nothing is known.
+    """
     found: Caller | None = g.get("caller")
     return repr(found.user) if found is not None else str(request.remote_addr)

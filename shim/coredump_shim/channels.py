@@ -17,10 +17,10 @@ import time
 from typing import Any
 
 from waitress.channel import HTTPChannel
-from waitress.task import WSGITask
 from waitress.wasyncore import _DISCONNECTED as DISCONNECTED
 
 from coredump_shim.archivefile import ArchiveFile
+from coredump_shim.rawheaders import RawParser, RawTask
 from coredump_shim.refusal import RefusalTask
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ STEPS = 4
 """Pieces that it may send in its turn: of many small dumps, each has to be read anew."""
 
 
-class ClosingTask(WSGITask):  # type: ignore[misc] # waitress has no types
+class ClosingTask(RawTask):
     """A request whose answer is the last on its connection, which no proxy may use for anything else then."""
 
     def start(self) -> None:
@@ -43,6 +43,7 @@ class ClosingTask(WSGITask):  # type: ignore[misc] # waitress has no types
 class FairChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """A connection that sends one TURN at a time."""
 
+    parser_class = RawParser
     task_class = ClosingTask
     error_task_class = RefusalTask
     _unsent = 0

@@ -15,7 +15,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.wsgi import wrap_file
 
-from coredump_shim import cut, names, parts, removal, selection
+from coredump_shim import audit, caller, cut, names, parts, removal, selection
 from coredump_shim.archive import Plan, Planner
 from coredump_shim.archivefile import ArchiveFile
 from coredump_shim.catalog import Catalog, Dump
@@ -67,7 +67,7 @@ def blueprint(
                 raise bad_request(parameter, "has no meaning where dumps are deleted")
         pod = _Pod(catalog, deadline, namespace, name, poduid_of(namespace, name))
         removed = pod.remove(asked)
-        log.info("deleted %d dumps of %s/%s for %s", len(removed), namespace, name, request.remote_addr)
+        log.info("deleted %d dumps of %s for %s", len(removed), audit.of(namespace, name), caller.name())
         return jsonify(_deleted(name, removed))
 
     for rule in RULES:
@@ -123,7 +123,7 @@ def _answer(part: Part, namespace: str, name: str) -> Response:
     if request.method == "HEAD":
         response = Response(status=part.code)
     else:
-        done = partial(_audit, f"{namespace}/{name}", request.remote_addr, part)
+        done = partial(_audit, audit.of(namespace, name), caller.name(), part)
         archive = ArchiveFile(part.plan, part.start, part.stop, done)
         # Through wsgi.file_wrapper the server sends the file by itself, and no thread waits for the reader.
         body = wrap_file(request.environ, archive)  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def _answer(part: Part, namespace: str, name: str) -> Response:
     return response
 
 
-def _audit(endpoint: str, who: str | None, part: Part, sent: int) -> None:
+def _audit(endpoint: str, who: str, part: Part, sent: int) -> None:
     length = part.stop - part.start
     result = "complete" if sent == length else "aborted"
     log.info(

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 
 from coredump_shim import handover, names
+from coredump_shim.rawheaders import RawParser, RawTask
 from coredump_shim.refusal import RefusalTask
 from coredump_shim.server import Server
 from coredump_shim.status import unavailable
@@ -49,7 +49,7 @@ def guarded(application: WSGIApplication) -> WSGIApplication:
     return guard
 
 
-class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
+class Parser(RawParser):
     """Keeps a request as it was received, as far as it can be handed over."""
 
     def __init__(self, adj: Adjustments) -> None:
@@ -68,6 +68,7 @@ class FrontChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """A connection that is left alone while it is being handed over."""
 
     parser_class = Parser
+    task_class = RawTask
     error_task_class = RefusalTask
     handed = False
 

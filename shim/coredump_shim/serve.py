@@ -61,8 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"coredump-shim: {where}: {error.strerror}", file=sys.stderr)
         return 1
     log.info("serving %s on %s", settings.store, _url(address, listener.getsockname()))
-    application = partial(create_app, settings)
-    serving.serve(application, listener, threads=settings.threads, max_body=settings.max_body)
+    serving.serve(
+        partial(create_app, settings),
+        listener,
+        front_factory=partial(create_app, settings, publishes=True),
+        threads=settings.threads,
+        max_body=settings.max_body,
+    )
     return 0
 
 

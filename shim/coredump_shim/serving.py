@@ -41,20 +41,22 @@ def serve(
     factory: Callable[[], WSGIApplication],
     listener: socket.socket,
     *,
+    front_factory: Callable[[], WSGIApplication] | None = None,
     threads: int,
     max_body: int,
     stall_seconds: float = STALL_SECONDS,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Call it before any thread is started, since it forks.
 
-    The factory is called once in every process; threads is the front's; max_body is in bytes.
+    The factory is called once in every process, the front's own in the front; threads is the front's;
+    max_body is in bytes.
     """
     _raise_descriptor_limit()
     settings = partial(server.settings, max_body=max_body, stall_seconds=stall_seconds)
     gives, takes = handover.pair()
 
     def front(lifeline: int) -> None:
-        _run(FrontServer(factory(), listener, settings(threads=threads), gives), lifeline)
+        _run(FrontServer((front_factory or factory)(), listener, settings(threads=threads), gives), lifeline)
 
     def downloads(lifeline: int) -> None:
         _run(DownloadServer(factory(), settings(threads=DOWNLOAD_THREADS), takes), lifeline)
