@@ -139,7 +139,7 @@ class Cluster:
 
     def _headers(self) -> dict[str, str]:
         # Asked for at each request: a service account's token is renewed by the kubelet every hour.
-        token = self._configuration.get_api_key_with_prefix("authorization")
+        token = self._configuration.auth_settings().get("BearerToken", {}).get("value")
         basic = {"User-Agent": f"coredump-shim/{__version__}", "Accept": JSON}
         return basic | ({"Authorization": token} if token else {})
 

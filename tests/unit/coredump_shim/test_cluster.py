@@ -18,6 +18,7 @@ from coredump_shim.config import ConfigError
 from coredump_shim.status import ApiError
 
 Answer = tuple[int, bytes]
+TOKEN = "a-service-accounts"  # noqa: S105 (it is none)
 
 
 @contextlib.contextmanager
@@ -27,7 +28,10 @@ def server(tmp_path: Path, answer: Callable[[str, bytes], Answer]) -> Iterator[C
     class Handler(http.server.BaseHTTPRequestHandler):
         def do(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            code, text = answer(f"{self.command} {self.path}", body)
+            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                code, text = 401, b"whose token is this?"
+            else:
+                code, text = answer(f"{self.command} {self.path}", body)
             self.send_response(code)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -56,7 +60,7 @@ def kubeconfig(directory: Path, url: str) -> Path:
                 "apiVersion": "v1",
                 "kind": "Config",
                 "clusters": [{"name": "c", "cluster": {"server": url}}],
-                "users": [{"name": "u", "user": {"token": "secret"}}],
+                "users": [{"name": "u", "user": {"token": TOKEN}}],
                 "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
                 "current-context": "x",
             }
