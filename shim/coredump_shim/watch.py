@@ -1,6 +1,6 @@
 """Watching: changes as a stream of JSON lines, from a resourceVersion on, until a time-out or the end.
 
-Not here: what changed (history), and how an object looks in it (table).
+Not here: what changed (history), how an object looks in it (table), and how many watch (stream).
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import random
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Response
 
@@ -21,10 +20,8 @@ from coredump_shim.endpoint import Object
 from coredump_shim.endpoints import Endpoints
 from coredump_shim.filters import Filter
 from coredump_shim.history import Change, versioned
-from coredump_shim.status import ApiError, too_many
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+from coredump_shim.status import ApiError
+from coredump_shim.stream import Streams
 
 log = logging.getLogger(__name__)
 
@@ -54,24 +51,15 @@ class Terms:
 
 
 class Watches:
-    """The watches under way, of which there are at most `limit`: each holds a thread of the server."""
+    """The watches under way, of which there are at most `limit`."""
 
     def __init__(self, endpoints: Endpoints, limit: int) -> None:
         self._endpoints = endpoints
-        self._places = threading.BoundedSemaphore(limit)
-        self._limit = limit
+        self._streams = Streams(limit)
 
     def response(self, terms: Terms, gone: Callable[[], bool]) -> Response:
         """Return the stream; `gone` tells whether the caller hung up. Raises ApiError 410, 429 or 503."""
-        if not self._places.acquire(blocking=False):
-            raise too_many(f"{self._limit} watches are under way, and more are not served at one time")
-        try:
-            first = self._first(terms)
-        except ApiError:
-            self._places.release()
-            raise
-        stream = _Stream(self._events(terms, first, gone), self._places.release)
-        return _FlushedResponse(stream, mimetype="application/json")
+        return self._streams.response(lambda: self._events(terms, self._first(terms), gone))
 
     def _first(self, terms: Terms) -> tuple[int, list[Object]]:
         if terms.version is None:
@@ -140,37 +128,3 @@ def _bookmark(version: int, annotations: dict[str, str]) -> bytes:
 
 def _line(kind: str, thing: Object) -> bytes:
     return json.dumps({"type": kind, "object": thing}).encode() + b"\n"
-
-
-class _Stream:
-    """Lines, and what is to be done once, when the server is through with them or gives up."""
-
-    def __init__(self, lines: Iterator[bytes], done: Callable[[], None]) -> None:
-        self._lines = lines
-        self._done = done
-        self._closed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._lines
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._done()
-
-
-class _FlushedResponse(Response):
-    """A response whose headers are sent at once: client-go waits for them before it counts a watch as begun.
-
-    Writing nothing by PEP 3333's `write` makes waitress send them (kubernetes/kubernetes#75837).
-    """
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None
-        ) -> Callable[[bytes], object]:
-            write = start_response(status, headers, exc_info)
-            write(b"")
-            return write
-
-        return super().__call__(environ, start)

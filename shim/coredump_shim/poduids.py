@@ -1,0 +1,109 @@
+"""Which pod an endpoint stands for: by its name, what kube-apiserver and the store know of pods.
+
+Not here: reading dumps (catalog), and filling in what a caller leaves out (defaulting).
+
+Of a static pod the node knows a UID, under which the store files its dumps, that kube-apiserver knows as an
+annotation only: the UID of its mirror pod is another (kubernetes/pkg/kubelet/types/pod_update.go).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coredump_guard import store
+from coredump_shim import endpoint, names
+from coredump_shim.catalog import Catalog
+from coredump_shim.cluster import METADATA_ONLY, Cluster, is_gone
+from coredump_shim.deadline import Deadline
+from coredump_shim.endpoint import Object
+from coredump_shim.status import ApiError, invalid, no_endpoint, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIRROR = "kubernetes.io/config.mirror"
+"""Annotation of a mirror pod: the UID that the kubelet gave the static pod."""
+
+
+class PodUids:
+    """Pods' UIDs. Every method raises ApiError 503 if kube-apiserver or the store does not answer."""
+
+    def __init__(self, cluster: Cluster, catalog: Catalog, deadline: Deadline) -> None:
+        self._cluster = cluster
+        self._catalog = catalog
+        self._deadline = deadline
+
+    def of_endpoint(self, namespace: str, name: str, /) -> str:
+        """Return the UID of the pod whose dumps an endpoint stands for, or would. Raises ApiError 404."""
+        if not (store.is_namespace(namespace) and store.is_pod(name)):
+            raise no_endpoint(namespace, name)
+        uid = self.named(namespace, name) or self._newest_stored(namespace, name)
+        if uid is None:
+            raise no_endpoint(namespace, name)
+        return uid
+
+    def named(self, namespace: str, name: str) -> str | None:
+        """Return what an endpoint that there is says; None if there is none."""
+        try:
+            found = self._cluster.get(path(namespace, name))
+        except ApiError as error:
+            if is_gone(error):
+                return None
+            raise
+        return str(found["spec"]["poduid"])
+
+    def for_new(self, namespace: str, name: str) -> str:
+        """Return the UID of the pod of this name, else of the last one with dumps. Raises ApiError 422."""
+        live = self._live(namespace, name)
+        uid = uid_of(live) if live is not None else self._newest_stored(namespace, name)
+        if uid is None:
+            sentence = (
+                "is needed here: no pod of this name is in the cluster, and the store has no dump of one; "
+                "name the UID of the pod, or give the endpoint the pod's name"
+            )
+            raise invalid(name, "spec.poduid", sentence)
+        return uid
+
+    def check(self, namespace: str, name: str, uid: str) -> None:
+        """Raise ApiError 422 for a UID that no pod of this namespace has or had, as far as is known."""
+        live = self._live(namespace, name)
+        if live is not None and uid == uid_of(live):
+            return
+        if self._deadline.call(self._catalog.dumps, namespace, uid) or uid in self._uids(namespace):
+            return
+        sentence = (
+            f"there is no pod with UID {shown(uid)} in this namespace, and the store has no dump of one; "
+            "leave it out to have the UID of the pod of this name"
+        )
+        raise invalid(name, "spec.poduid", sentence)
+
+    def _live(self, namespace: str, name: str) -> Object | None:
+        if not store.is_pod(name):
+            return None
+        try:
+            return self._cluster.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
+        except ApiError as error:
+            if is_gone(error):
+                return None
+            raise
+
+    def _uids(self, namespace: str) -> Iterator[str]:
+        for page in self._cluster.pages(f"/api/v1/namespaces/{namespace}/pods", METADATA_ONLY):
+            for pod in page:
+                yield uid_of(pod)
+
+    def _newest_stored(self, namespace: str, name: str) -> str | None:
+        dumps = self._deadline.call(self._catalog.dumps, namespace)
+        return endpoint.latest_pods(dumps).get(name)
+
+
+def uid_of(pod: Object) -> str:
+    """Return the UID under which the store files a pod's dumps."""
+    metadata = pod["metadata"]
+    return str((metadata.get("annotations") or {}).get(MIRROR) or metadata["uid"])
+
+
+def path(namespace: str, name: str = "") -> str:
+    """Return the path of a stored endpoint, or of a namespace's; both names must have been checked."""
+    collection = f"/apis/{names.GROUP}/{names.STORED}/namespaces/{namespace}/{names.RESOURCE}"
+    return f"{collection}/{name}" if name else collection
