@@ -96,7 +96,7 @@ def standalone(store: str, state: str | None, listen: str, *, anywhere_allowed: 
 
 
 def joined(store: str, kubeconfig: str | None, run_dir: str) -> Config:
-    """Check the settings of a shim of a cluster; without a kubeconfig it runs in a pod. Raises ConfigError."""
+    """Check the settings of a shim of a cluster; without a kubeconfig it is in a pod. Raises ConfigError."""
     root = os.path.abspath(store)
     _check_directory(root, store)
     if not os.path.isdir(run_dir):
@@ -135,11 +135,11 @@ def _made(state: str) -> str:
     return os.path.realpath(state)
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, option: str = "--listen") -> tuple[str, int]:
     """Return address and port of `ADDRESS:PORT`, `[IPv6]:PORT` or `:PORT`. Raises ConfigError."""
     match = _LISTEN.match(text)
     if match is None or int(match["port"]) > 65535:
-        raise ConfigError(f"--listen {text!r} must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080")
+        raise ConfigError(f"{option} {text!r} must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080")
     return match["six"] or match["host"] or "0.0.0.0", int(match["port"])  # noqa: S104 (refused unless asked for)
 
 

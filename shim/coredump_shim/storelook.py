@@ -22,7 +22,8 @@ class Look:
 
     mounted: bool
     """Whether it is another file system than the directory it is in."""
-    empty: bool
+    used: bool
+    """Whether a node has ever delivered anything to it."""
     dump: str
     """A dump whose core was opened and read; "" if there is none."""
     unreadable: str
@@ -43,10 +44,10 @@ def look(root: str, seconds: float) -> Look:
 def _look(root: str) -> Look:
     with beneath.directory(root) as fd:
         mounted = os.fstat(fd).st_dev != os.stat("..", dir_fd=fd).st_dev
-        empty = not os.listdir(fd)
         dump, unreadable = _read(fd)
+        used = bool(dump) or store.INCOMING in beneath.subdirectories(fd)
         stamp, readonly = _write(fd)
-        return Look(mounted, empty, dump, unreadable, _cluster(fd), stamp, readonly)
+        return Look(mounted, used, dump, unreadable, _cluster(fd), stamp, readonly)
 
 
 def _cluster(fd: int) -> str:

@@ -17,7 +17,7 @@ SECONDS = 10.0
 
 def test_an_empty_directory(tmp_path: Path) -> None:
     seen = storelook.look(str(tmp_path), SECONDS)
-    assert (seen.empty, seen.mounted, seen.dump, seen.cluster, seen.readonly) == (True, False, "", "", "")
+    assert (seen.used, seen.mounted, seen.dump, seen.cluster, seen.readonly) == (False, False, "", "", "")
     assert seen.stamp is not None
     assert abs(seen.stamp - time.time()) < 3600
     assert os.listdir(tmp_path) == []
@@ -29,8 +29,13 @@ def test_a_dump_is_read_whoever_it_is_of(tmp_path: Path) -> None:
     dump = write_dump(tmp_path)
     (tmp_path / store.CLUSTER).write_text("uid-of-kube-system\n")
     seen = storelook.look(str(tmp_path), SECONDS)
-    assert (seen.empty, seen.dump, seen.unreadable) == (False, str(dump.relative_to(tmp_path)), "")
+    assert (seen.used, seen.dump, seen.unreadable) == (True, str(dump.relative_to(tmp_path)), "")
     assert seen.cluster == "uid-of-kube-system"
+
+
+def test_a_store_that_a_node_delivers_to_is_used(tmp_path: Path) -> None:
+    (tmp_path / store.INCOMING).mkdir()
+    assert storelook.look(str(tmp_path), SECONDS).used
 
 
 def test_a_crash_without_a_core_is_readable(tmp_path: Path) -> None:
