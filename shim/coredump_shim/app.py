@@ -83,8 +83,8 @@ def _join(app: Flask, config: Config, joined: Joined, *, publishes: bool) -> Non
     audit.register(app)
     authn.register(app, trust, reviews)
     authz.register(app, reviews)
-    app.register_blueprint(discovery.blueprint())
-    app.register_blueprint(openapi.blueprint())
+    app.register_blueprint(discovery.blueprint(joined=True))
+    app.register_blueprint(openapi.blueprint(joined=True))
     app.register_blueprint(relay.blueprint(cluster, uids, config.max_watches))
     app.register_blueprint(downloads.blueprint(catalog, uids.of_endpoint, deadline, aggregated=True))
     app.extensions[TRUST] = trust

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -19,6 +20,7 @@ from coredump_guard import __version__
 from coredump_shim import accept, corev1, names, objects
 from coredump_shim.endpoint import Object
 
+JSON = "application/json"
 APIDISCOVERY = "apidiscovery.k8s.io"
 OFFERED = {("APIGroupDiscoveryList", "v2"): "v2", ("APIGroupDiscoveryList", "v2beta1"): "v2beta1"}
 
@@ -97,14 +99,42 @@ def aggregated(group: str, version: str, resources: list[Object], form: str) -> 
     }
 
 
-def blueprint() -> Blueprint:
+@dataclass(frozen=True)
+class Document:
+    """An answer that never changes."""
+
+    path: str
+    form: str
+    """v2 or v2beta1, for callers whose Accept header asks for this form of aggregated discovery; else ""."""
+    content_type: str
+    body: bytes
+
+    @property
+    def etag(self) -> str:
+        """The header's value."""
+        return f'"{hashlib.sha256(self.body).hexdigest()}"'
+
+
+def documents(*, joined: bool) -> list[Document]:
+    """Return everything that discovery says; a shim that is joined to a cluster leaves core v1 to it."""
+    served = {path: document for path, document in DOCUMENTS.items() if not (joined and _is_core(path))}
+    legacy = [Document(path, "", JSON, json.dumps(document).encode()) for path, document in served.items()]
+    return legacy + [
+        Document(path, form, _media_type(form), json.dumps(aggregated(*_AGGREGATED[path], form)).encode())
+        for path in _AGGREGATED
+        for form in OFFERED.values()
+        if path in served
+    ]
+
+
+def blueprint(*, joined: bool = False) -> Blueprint:
     """Return the routes."""
     routes = Blueprint("discovery", __name__)
-    for path, document in DOCUMENTS.items():
-        if path not in _AGGREGATED:
-            routes.add_url_rule(path, path.replace(".", "_"), lambda document=document: jsonify(document))
-    for path in _AGGREGATED:
-        routes.add_url_rule(path, path, lambda path=path: _negotiated(path))
+    found: dict[str, dict[str, Document]] = {}
+    for document in documents(joined=joined):
+        found.setdefault(document.path, {})[document.form] = document
+    for path, forms in found.items():
+        routes.add_url_rule(path, path.replace(".", "_"), lambda forms=forms: _negotiated(forms))
     for path in HEALTH:
         routes.add_url_rule(path, path, lambda: Response("ok", mimetype="text/plain"))
     routes.add_url_rule("/version", "version", lambda: jsonify(_version()))
@@ -117,21 +147,23 @@ _AGGREGATED = {
 }
 
 
-def _negotiated(path: str) -> Response:
-    form = accept.form(request, APIDISCOVERY, OFFERED)
-    document = aggregated(*_AGGREGATED[path], form) if form else DOCUMENTS[path]
-    return cacheable(json.dumps(document).encode(), _media_type(form))
+def _is_core(path: str) -> bool:
+    return path.split("/")[1] == "api"
+
+
+def _negotiated(forms: dict[str, Document]) -> Response:
+    offered = {key: form for key, form in OFFERED.items() if form in forms}
+    return cacheable(forms[accept.form(request, APIDISCOVERY, offered)])
 
 
 def _media_type(form: str) -> str:
-    parameters = f";g={APIDISCOVERY};v={form};as=APIGroupDiscoveryList" if form else ""
-    return f"application/json{parameters}"
+    return f"{JSON};g={APIDISCOVERY};v={form};as=APIGroupDiscoveryList"
 
 
-def cacheable(body: bytes, content_type: str) -> Response:
-    """Return a document with an ETag, or 304 for a caller who has it."""
-    response = Response(body, content_type=content_type)
-    response.set_etag(hashlib.sha256(body).hexdigest())
+def cacheable(document: Document) -> Response:
+    """Return a document with its ETag, or 304 for a caller who has it."""
+    response = Response(document.body, content_type=document.content_type)
+    response.headers["ETag"] = document.etag
     response.headers["Vary"] = "Accept"
     response.make_conditional(request)
     return response

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
 from coredump_guard import __version__
-from coredump_shim import accept, bodies, gnostic, names, schema
-from coredump_shim.discovery import cacheable
+from coredump_shim import accept, forwarding, gnostic, names, payload, schema
+from coredump_shim.discovery import Document, cacheable
 from coredump_shim.endpoint import Object
 
 MODEL = ".".join([*reversed(names.GROUP.split(".")), names.VERSION, names.KIND])
@@ -27,72 +29,124 @@ _PROTOBUF = "application/com.github.proto-openapi.spec.v2"
 """What kubectl before 1.27 asks for, with @v1.0+protobuf added; in an answer its parser refuses the @."""
 
 
-def version_3() -> Object:
+def version_3(*, joined: bool = False) -> Object:
     """Return the document of our group and version."""
     reference = {"$ref": f"#/components/schemas/{MODEL}"}
-    query = {"in": "query", "schema": {"type": "string"}}
+
+    def sends(types: Sequence[str]) -> Object:
+        return {"requestBody": {"content": {each: {"schema": reference} for each in types}}} if types else {}
+
+    answer = {"content": {payload.JSON: {"schema": reference}}}
+    form = _Form(answer, {"in": "query", "schema": {"type": "string"}}, sends)
     return {
         "openapi": "3.0.0",
         "info": _INFO,
-        "paths": _paths({"content": {bodies.JSON: {"schema": reference}}}, query),
+        "paths": _paths(form, _JOINED if joined else _STAND_ALONE),
         "components": {"schemas": {MODEL: schema.ENDPOINT | {_GVK: [_KIND]}}},
     }
 
 
-def version_2() -> Object:
+def version_2(*, joined: bool = False) -> Object:
     """Return the whole API's document."""
     reference = {"$ref": f"#/definitions/{MODEL}"}
+    form = _Form(
+        {"schema": reference},
+        {"in": "query", "type": "string"},
+        lambda types: {"consumes": list(types)} if types else {},
+    )
     return {
         "swagger": "2.0",
         "info": _INFO,
-        "paths": _paths({"schema": reference}, {"in": "query", "type": "string"}),
+        "paths": _paths(form, _JOINED if joined else _STAND_ALONE),
         "definitions": {MODEL: schema.ENDPOINT | {_GVK: [_KIND]}},
     }
 
 
-def _paths(answer: Object, query: Object) -> Object:
-    """Return the operations; answer and query are how a version says `an endpoint`, `text in the query`."""
+@dataclass(frozen=True)
+class _Form:
+    """How a version of OpenAPI says `an endpoint is the answer`, `text in the query` and `these are sent`."""
 
-    def operation(action: str, *queries: str) -> Object:
+    answer: Object
+    query: Object
+    sends: Callable[[Sequence[str]], Object]
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What is understood of a request: query parameters, and media types of its body."""
+
+    get: Sequence[str]
+    list: Sequence[str]
+    write: Sequence[str]
+    delete: Sequence[str]
+    wholes: Sequence[str]
+    patches: Sequence[str]
+
+
+_WATCH = {"timeoutSeconds", "watch"}
+_STAND_ALONE = _Served(
+    get=(),
+    list=("labelSelector", "fieldSelector", "limit", "continue", "watch"),
+    write=("dryRun", "fieldValidation"),
+    delete=("dryRun",),
+    wholes=(payload.JSON,),
+    patches=(payload.MERGE_PATCH,),
+)
+_JOINED = _Served(
+    get=sorted(forwarding.GET),
+    list=sorted(forwarding.LIST | _WATCH),
+    write=sorted(forwarding.WRITE),
+    delete=sorted(forwarding.DELETE),
+    wholes=(payload.JSON, payload.YAML),
+    patches=payload.PATCHES,
+)
+
+
+def _paths(form: _Form, served: _Served) -> Object:
+    def operation(action: str, queries: Sequence[str], types: Sequence[str] = ()) -> Object:
         return {
             "x-kubernetes-action": action,
             _GVK: _KIND,
-            "parameters": [query | {"name": name} for name in queries],
-            "responses": {"200": {"description": "OK"} | answer},
-        }
+            "parameters": [form.query | {"name": name} for name in queries],
+            "responses": {"200": {"description": "OK"} | form.answer},
+        } | form.sends(types)
 
-    changes = ("dryRun", "fieldValidation")
+    selected = [name for name in served.list if name.endswith("Selector")]
     return {
         _PLURAL: {
-            "get": operation("list", "labelSelector", "fieldSelector", "limit", "continue", "watch"),
-            "post": operation("post", *changes),
-            "delete": operation("deletecollection", "labelSelector", "fieldSelector", "dryRun"),
+            "get": operation("list", served.list),
+            "post": operation("post", served.write, served.wholes),
+            "delete": operation("deletecollection", [*selected, *served.delete]),
         },
         f"{_PLURAL}/{{name}}": {
-            "get": operation("get"),
-            "put": operation("put", *changes),
-            "patch": operation("patch", *changes),
-            "delete": operation("delete", "dryRun"),
+            "get": operation("get", served.get),
+            "put": operation("put", served.write, served.wholes),
+            "patch": operation("patch", served.write, served.patches),
+            "delete": operation("delete", served.delete),
         },
     }
 
 
-def blueprint() -> Blueprint:
+def blueprint(*, joined: bool = False) -> Blueprint:
     """Return the routes."""
     routes = Blueprint("openapi", __name__)
-    document = json.dumps(version_3()).encode()
     path = f"/openapi/v3{names.ROOT}"
-    link = f"{path}?hash={hashlib.sha256(document).hexdigest()[:32].upper()}"
-    index = json.dumps({"paths": {names.ROOT[1:]: {"serverRelativeURL": link}}}).encode()
-    swagger = version_2()
-    forms = {False: json.dumps(swagger).encode(), True: gnostic.encode(swagger)}
+    third = _document(path, version_3(joined=joined))
+    link = f"{path}?hash={hashlib.sha256(third.body).hexdigest()[:32].upper()}"
+    index = _document("/openapi/v3", {"paths": {names.ROOT[1:]: {"serverRelativeURL": link}}})
+    swagger = version_2(joined=joined)
+    text = _document("/openapi/v2", swagger)
+    binary = Document("/openapi/v2", "", f"{_PROTOBUF}.v1.0+protobuf", gnostic.encode(swagger))
 
     def second() -> Response:
         wanted = next((kind for kind, _ in accept.clauses(request.headers.get("Accept", ""))), "")
-        binary = wanted.startswith(_PROTOBUF)
-        return cacheable(forms[binary], f"{_PROTOBUF}.v1.0+protobuf" if binary else bodies.JSON)
+        return cacheable(binary if wanted.startswith(_PROTOBUF) else text)
 
-    routes.add_url_rule("/openapi/v3", "index", lambda: cacheable(index, bodies.JSON))
-    routes.add_url_rule(path, "version_3", lambda: cacheable(document, bodies.JSON))
-    routes.add_url_rule("/openapi/v2", "version_2", second)
+    routes.add_url_rule(index.path, "index", lambda: cacheable(index))
+    routes.add_url_rule(path, "version_3", lambda: cacheable(third))
+    routes.add_url_rule(text.path, "version_2", second)
     return routes
+
+
+def _document(path: str, content: Object) -> Document:
+    return Document(path, "", payload.JSON, json.dumps(content).encode())
