@@ -35,30 +35,25 @@ Gateway = tuple[str, int]
 """Address and port."""
 Change = Callable[[Object, Mapping[Gateway, bool]], Object]
 
-_IN = f"namespaces/{names.SYSTEM_NAMESPACE}"
-_SLICES = f"/apis/discovery.k8s.io/v1/{_IN}/endpointslices"
-_ENDPOINTS = f"/api/v1/{_IN}/endpoints"
-_SERVICE = "kubernetes.io/service-name"
-_MANAGER = "endpointslice.kubernetes.io/managed-by"
-_MIRROR = "endpointslicemirroring-controller.k8s.io"
-"""Keeps slices that are copies of an Endpoints object; a change of one of them would not last."""
 
+def mark(cluster: Cluster, namespace: str = names.SYSTEM_NAMESPACE, service: str = names.SERVICE) -> None:
+    """Probe every gateway and have the EndpointSlice and Endpoints of the Service's name say which answer.
 
-def mark(cluster: Cluster) -> None:
-    """Probe every gateway and have slices and Endpoints say which answer. Raises ApiError.
+    Either may be missing: kube-apiserver goes by Endpoints up to 1.33, by slices since. Raises ApiError.
 
     Where none of an object's does, it is not changed: rather we are cut off then, and the last one stays.
     """
-    slices = list(_slices(cluster))
-    endpoints = _get(cluster, f"{_ENDPOINTS}/{names.SERVICE}")
-    gateways = {gateway for found in slices for gateway, _ in of_slice(found)}
-    answers = probe_all(gateways | set(of_endpoints(endpoints or {})))
-    if answers and not any(answers.values()):
-        log.warning("no gateway answers %s; none is marked: %s", PATH, _listed(answers))
-    for found in slices:
-        _put(cluster, f"{_SLICES}/{found['metadata']['name']}", found, changed_slice, answers)
-    if endpoints is not None:
-        _put(cluster, f"{_ENDPOINTS}/{names.SERVICE}", endpoints, changed_endpoints, answers)
+    paths = (
+        f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/{service}",
+        f"/api/v1/namespaces/{namespace}/endpoints/{service}",
+    )
+    found, endpoints = (_get(cluster, path) for path in paths)
+    gateways = {gateway for gateway, _ in of_slice(found or {})} | set(of_endpoints(endpoints or {}))
+    seen = probe_all(gateways)
+    if seen and not any(seen.values()):
+        log.warning("no gateway answers %s; none is marked: %s", PATH, _listed(seen))
+    _put(cluster, paths[0], found, changed_slice, seen)
+    _put(cluster, paths[1], endpoints, changed_endpoints, seen)
 
 
 def probe_all(gateways: Iterable[Gateway]) -> dict[Gateway, bool]:
@@ -154,29 +149,21 @@ def _addresses(subset: Object) -> list[Any]:
     return [*(subset.get("addresses") or []), *(subset.get("notReadyAddresses") or [])]
 
 
-def _slices(cluster: Cluster) -> Iterable[Object]:
-    for page in cluster.pages(_SLICES, labelSelector=f"{_SERVICE}={names.SERVICE}"):
-        yield from (item for item in page if _manager(item) != _MIRROR)
-
-
-def _manager(item: Object) -> str:
-    return str((item["metadata"].get("labels") or {}).get(_MANAGER, ""))
-
-
-def _put(cluster: Cluster, path: str, found: Object, change: Change, seen: Mapping[Gateway, bool]) -> None:
+def _put(
+    cluster: Cluster, path: str, found: Object | None, change: Change, seen: Mapping[Gateway, bool]
+) -> None:
     """Make a change, by the object's resourceVersion, so that nobody else's is undone. Raises ApiError."""
-    current: Object | None = found
     for _ in range(TRIES):
-        if current is None or (made := change(current, seen)) == current:
+        if found is None or (made := change(found, seen)) == found:
             return
         try:
             cluster.update(path, made)
         except ApiError as error:
             if error.code != 409:
                 raise
-            current = _get(cluster, path)
+            found = _get(cluster, path)
         else:
-            log.warning("%s: %s", path.partition(f"/{_IN}/")[2], _listed(seen))
+            log.warning("%s now says: %s", "/".join(path.split("/")[-2:]), _listed(seen))
             return
     log.warning("%s is changed by others again and again; the next look will do it", path)
 

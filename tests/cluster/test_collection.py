@@ -1,0 +1,442 @@
+"""What goes from the store when pods and namespaces go, and that nothing goes in doubt.
+
+Each test has a store of its own, and makes the passes itself, with the rights of the controller's role.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coredump_shim import beneath, names
+from coredump_shim.cluster import Cluster
+from coredump_shim.controller import endpoints, marks
+from coredump_shim.controller.action import DELETE, LOW_SPACE, MARK, REMOVE, UNMARK, Action
+from coredump_shim.controller.collect import collect
+from coredump_shim.controller.doubt import Doubt
+from coredump_shim.controller.rules import DAY, Rules
+from coredump_shim.status import ApiError
+from testbed.cluster.controlplane import ControlPlane, delete_namespace, pod_manifest
+from testbed.waiting import wait_for
+from tests.support.dumps import write_dump
+
+MANIFESTS = Path(__file__).parents[2] / "manifests/api"
+COLLECTOR = "test-collector"
+HASH = "5f2d0c1e9b7a4f3e8d6c5b4a39281706"
+"""A static pod's UID on its node."""
+AT_ONCE = Rules(gc_threshold=0)
+
+
+@dataclass
+class Scene:
+    """A namespace of a cluster, a store, and a controller's passes over it."""
+
+    plane: ControlPlane
+    namespace: str
+    root: Path
+    cluster: Cluster
+
+    def pod(self, name: str = "web", *finalizers: str, **annotations: str) -> str:
+        """Make a pod and return its UID."""
+        manifest = json.loads(pod_manifest(self.namespace, name))
+        manifest["metadata"] |= {"annotations": annotations, "finalizers": finalizers}
+        self.plane.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+        return self.plane.kubectl("get", "pod", name, "-n", self.namespace, "-o", "jsonpath={.metadata.uid}")
+
+    def delete_pod(self, name: str = "web") -> None:
+        now = ("--grace-period=0", "--force")
+        self.plane.kubectl("delete", "pod", name, "-n", self.namespace, *now)
+
+    def dump(self, poduid: str, **what: Any) -> Path:
+        return write_dump(self.root, **{"namespace": self.namespace, "poduid": poduid} | what)
+
+    def endpoint(self, poduid: str, name: str = "web") -> None:
+        made = {
+            "apiVersion": f"{names.GROUP}/{names.STORED}",
+            "kind": names.KIND,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"poduid": poduid},
+        }
+        self.plane.kubectl("create", "-f", "-", stdin=json.dumps(made))
+
+    def has_endpoint(self, name: str = "web") -> bool:
+        command = ("get", f"{names.RESOURCE}.{names.STORED}.{names.GROUP}", name, "-n", self.namespace)
+        return self.plane.run(*command).returncode == 0
+
+    def collect(self, rules: Rules = AT_ONCE, **options: Any) -> list[Action]:
+        return collect(self.cluster, str(self.root), rules, **options)
+
+    def whats(self, rules: Rules = AT_ONCE, **options: Any) -> list[str]:
+        """Make a pass and return what it did in this namespace."""
+        return [done.what for done in self.collect(rules, **options) if done.namespace == self.namespace]
+
+    def gone(self, name: str = "web") -> tuple[str, Path]:
+        """Make a pod with a dump and an endpoint that is gone and marked; return its UID and dump."""
+        poduid = self.pod(name)
+        dump = self.dump(poduid, pod=name)
+        self.endpoint(poduid, name)
+        assert self.whats(Rules()) == []
+        self.delete_pod(name)
+        assert self.whats(Rules()) == [MARK]
+        return poduid, dump
+
+    def listing(self) -> list[tuple[str, int, int]]:
+        """Return all that is in the store, with size and inode."""
+        found = [(path, path.lstat()) for path in sorted(self.root.rglob("*"))]
+        return [(str(path), info.st_ino, info.st_size) for path, info in found]
+
+    def mark(self, poduid: str) -> Path:
+        return self.root / ".gone" / self.namespace / poduid
+
+
+@pytest.fixture(scope="module")
+def rights(plane: ControlPlane) -> None:
+    """Have the CRD and the controller's role, whether the product is installed or not."""
+    for file in ("customresourcedefinition", "clusterrole"):
+        plane.kubectl("apply", "-f", str(MANIFESTS / f"{file}.yaml"))
+    plane.kubectl("wait", "--for=condition=Established", f"crd/{names.RESOURCE}.{names.GROUP}")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(plane: ControlPlane) -> Iterator[None]:
+    """Have a pod somewhere: a cluster without any is not believed."""
+    plane.kubectl("apply", "-f", "-", stdin=pod_manifest("kube-system", "elsewhere"))
+    yield
+    plane.kubectl("delete", "pod", "elsewhere", "-n", "kube-system", "--grace-period=0", "--force")
+
+
+@pytest.fixture
+def binding(plane: ControlPlane, rights: None) -> Iterator[str]:
+    name = "test-collector"
+    role = ("--clusterrole=coredump-controller", f"--user={COLLECTOR}")
+    plane.kubectl("create", "clusterrolebinding", name, *role)
+    yield name
+    plane.kubectl("delete", "clusterrolebinding", name, "--ignore-not-found")
+
+
+@pytest.fixture
+def scene(plane: ControlPlane, namespace: str, tmp_path: Path, binding: str, elsewhere: None) -> Scene:
+    root = tmp_path / "store"
+    root.mkdir()
+    made = Scene(plane, namespace, root, Cluster(str(plane.kubeconfig(COLLECTOR))))
+    wait_for("the rights are effective", lambda: _may(made), 10)
+    return made
+
+
+def _may(scene: Scene) -> bool:
+    try:
+        list(scene.cluster.pages("/api/v1/pods"))
+        scene.cluster.get(endpoints.ALL)
+    except ApiError:
+        return False
+    return True
+
+
+def test_a_pods_dumps_and_endpoint_go_once_it_is_gone_for_long_enough(scene: Scene) -> None:
+    poduid, stays = scene.pod("web"), scene.pod("db")
+    dump, other = scene.dump(poduid), scene.dump(stays, pod="db")
+    (scene.root / ".inbox").mkdir()
+    (scene.root / ".inbox" / dump.name).write_text("")
+    scene.endpoint(poduid)
+    scene.endpoint(stays, "db")
+    assert scene.whats() == []
+    scene.delete_pod("web")
+    rules = Rules(gc_threshold=3)
+    marked = time.monotonic()
+    assert scene.whats(rules) == [MARK]
+    while dump.exists():
+        done = scene.whats(rules)
+        assert done in ([], [REMOVE, DELETE])
+        assert time.monotonic() < marked + 30
+        time.sleep(0.2)
+    assert time.monotonic() - marked >= 2  # a mark is in whole seconds
+    assert not dump.parents[1].exists()
+    assert not scene.mark(poduid).exists()
+    assert list((scene.root / ".inbox").iterdir()) == []
+    assert not scene.has_endpoint("web")
+    assert other.exists()
+    assert scene.has_endpoint("db")
+    assert scene.whats(rules) == []
+
+
+def test_a_pod_of_the_same_name_does_not_keep_the_old_ones_dumps(scene: Scene) -> None:
+    old, dump = scene.gone()
+    new = scene.pod("web")
+    kept = scene.dump(new)
+    assert new != old
+    assert scene.whats() == [REMOVE, DELETE]
+    assert not dump.exists()
+    assert kept.exists()
+
+
+def test_a_pod_that_is_back_in_time_keeps_its_dumps(scene: Scene) -> None:
+    dump = scene.dump(HASH)
+    assert scene.whats(Rules()) == [MARK]
+    scene.pod("web", **{"kubernetes.io/config.hash": HASH})
+    assert scene.whats() == [UNMARK]
+    assert not scene.mark(HASH).exists()
+    assert scene.whats() == []
+    assert dump.exists()
+
+
+@pytest.mark.parametrize("annotation", ["kubernetes.io/config.hash", "kubernetes.io/config.mirror"])
+def test_a_static_pods_dumps_stay_as_long_as_its_mirror_pod(scene: Scene, annotation: str) -> None:
+    scene.pod("web", **{annotation: HASH})
+    dump = scene.dump(HASH)
+    assert scene.whats() == []
+    scene.delete_pod()
+    assert scene.whats() == [MARK]
+    assert scene.whats() == [REMOVE]
+    assert not dump.exists()
+
+
+def test_a_pod_that_comes_back_behind_the_list_is_asked_for_by_name(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump = scene.dump(HASH)
+    assert scene.whats() == [MARK]
+    real = endpoints_listed = Cluster.pages
+
+    def pages(cluster: Cluster, path: str, *rest: Any, **query: Any) -> Iterator[list[Any]]:
+        yield from real(cluster, path, *rest, **query)
+        if path == "/api/v1/pods":
+            scene.pod("web", **{"kubernetes.io/config.hash": HASH})
+
+    monkeypatch.setattr(Cluster, "pages", pages)
+    assert scene.whats() == [UNMARK]
+    monkeypatch.setattr(Cluster, "pages", endpoints_listed)
+    assert dump.exists()
+    assert scene.whats() == []
+
+
+def test_a_namespaces_dumps_go_with_it_at_once(scene: Scene) -> None:
+    poduid = scene.pod()
+    dump = scene.dump(poduid)
+    scene.dump("other", container="side")
+    scene.endpoint(poduid)
+    assert scene.whats(Rules()) == [MARK]  # of the other
+    metadata = json.loads(
+        scene.plane.kubectl(
+            "get",
+            f"{names.RESOURCE}.{names.STORED}.{names.GROUP}",
+            "web",
+            "-o",
+            "json",
+            "-n",
+            scene.namespace,
+        )
+    )["metadata"]
+    assert "finalizers" not in metadata
+    delete_namespace(scene.plane, scene.namespace)  # nobody has to be there for it
+    assert scene.whats(Rules()) == [REMOVE, REMOVE]
+    assert not dump.parents[2].exists()
+    assert not scene.mark("other").parent.exists()
+    assert scene.whats(Rules()) == []
+
+
+def test_a_namespace_that_is_still_being_deleted_keeps_its_dumps(scene: Scene) -> None:
+    dump = scene.dump(scene.pod("web", "example.com/later"))
+    try:
+        delete_namespace(scene.plane, scene.namespace, wait=False)
+        phase = ("get", "namespace", scene.namespace, "-o", "jsonpath={.status.phase}")
+        wait_for("it terminates", lambda: scene.plane.kubectl(*phase) == "Terminating")
+        assert scene.whats() == []
+        assert dump.exists()
+    finally:
+        patch = ("-p", '{"metadata":{"finalizers":null}}', "--type=merge")
+        scene.plane.kubectl("patch", "pod", "web", "-n", scene.namespace, *patch)
+
+
+def test_while_kube_apiserver_is_away_nothing_goes(scene: Scene) -> None:
+    scene.gone()
+    before = scene.listing()
+    with scene.plane.without_apiserver(), pytest.raises(ApiError) as error:
+        scene.collect()
+    assert error.value.code == 503
+    assert scene.listing() == before
+    assert scene.whats() == [REMOVE, DELETE]
+
+
+def test_without_rights_nothing_goes(scene: Scene, binding: str) -> None:
+    scene.gone()
+    before = scene.listing()
+    scene.plane.kubectl("delete", "clusterrolebinding", binding)
+    wait_for("the rights are gone", lambda: not _may(scene), 10)
+    with pytest.raises(ApiError) as error:
+        scene.collect()
+    assert error.value.code == 403
+    assert scene.listing() == before
+    assert scene.has_endpoint()
+
+
+@pytest.mark.parametrize("off", [-2 * DAY, 2 * DAY])
+def test_with_a_wrong_clock_nothing_goes(scene: Scene, off: float) -> None:
+    scene.gone()
+    before = scene.listing()
+    with pytest.raises(Doubt, match="the controller's clock"):
+        scene.collect(clock=lambda: time.time() + off)
+    assert scene.listing() == before
+    assert scene.has_endpoint()
+
+
+def test_a_mark_from_the_future_is_rewritten(scene: Scene) -> None:
+    poduid, dump = scene.gone()
+    for text in ("2999-01-01T00:00:00Z", "soon"):
+        scene.mark(poduid).write_text(text)
+        assert scene.whats() == [MARK]
+        since = marks.since(str(scene.root), scene.namespace, poduid)
+        assert since is not None
+        assert abs(since - time.time()) < 60
+    assert dump.exists()
+    assert scene.whats() == [REMOVE, DELETE]
+
+
+def test_a_mark_outlives_the_controller_and_the_pod_is_confirmed_anew(scene: Scene) -> None:
+    poduid, dump = scene.gone()
+    marks.make(str(scene.root), scene.namespace, poduid, time.time() - 2 * DAY)
+    marks.make(str(scene.root), scene.namespace, HASH, time.time() - 2 * DAY)
+    scene.pod("static", **{"kubernetes.io/config.mirror": HASH})
+    kept = scene.dump(HASH, pod="static")
+    assert sorted(scene.whats(Rules())) == sorted([REMOVE, DELETE, UNMARK])
+    assert not dump.exists()
+    assert kept.exists()
+
+
+def test_another_clusters_store_is_left_alone(scene: Scene) -> None:
+    scene.gone()
+    (scene.root / ".cluster").write_text("11111111-2222-3333-4444-555555555555\n")
+    before = scene.listing()
+    with pytest.raises(Doubt, match=r"store of another cluster.*11111111.*right kubeconfig"):
+        scene.collect()
+    assert scene.listing() == before
+
+
+def test_a_store_that_is_nobodys_becomes_this_clusters_if_it_may_be(scene: Scene) -> None:
+    owner = scene.root / ".cluster"
+    foreign = write_dump(scene.root, namespace="default", poduid="22222222-2222-2222-2222-222222222222")
+    write_dump(scene.root, namespace="not-of-this-cluster")
+    with pytest.raises(
+        Doubt, match=r"is it the right kubeconfig\? If so, write [-0-9a-f]{36} to .*/\.cluster"
+    ):
+        scene.collect(Rules())
+    assert foreign.exists()
+    assert not owner.exists()
+    scene.dump(scene.pod())
+    assert "not-of-this-cluster" in {done.namespace for done in scene.collect(Rules(), dry_run=True)}
+    assert not owner.exists()
+    scene.collect(Rules())
+    uid = scene.plane.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+    assert owner.read_text() == f"{uid}\n"
+
+
+def test_a_dry_run_says_what_a_pass_does_and_changes_nothing(scene: Scene) -> None:
+    scene.gone()
+    scene.gone("db")
+    write_dump(scene.root, namespace="not-there")
+    scene.dump(scene.pod("new"), when=_ago(3600))
+    time.sleep(1.1)
+    rules = Rules(gc_threshold=0, max_age=1, namespace_quota=100)
+    before = scene.listing()
+    said = scene.collect(rules, dry_run=True)
+    assert scene.listing() == before
+    assert scene.has_endpoint()
+    assert scene.has_endpoint("db")
+    assert {done.what for done in said} >= {REMOVE, DELETE}
+    assert [_timeless(done) for done in scene.collect(rules)] == [_timeless(done) for done in said]
+
+
+def test_dumps_go_at_their_age_by_the_crash_and_by_their_arrival(scene: Scene) -> None:
+    poduid = scene.pod()
+    old, new = scene.dump(poduid, when=_ago(3600)), scene.dump(poduid)
+    rules = Rules(max_age=3)
+    assert scene.whats(Rules(max_age=7200)) == []
+    assert scene.whats(rules) == []  # it has only just come
+    os.utime(old, (0, 0))  # which whoever writes to the store may do
+    time.sleep(4.1)  # ids are in whole seconds
+    late = scene.dump(poduid, when=datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=1))
+    assert scene.whats(rules) == [REMOVE]
+    assert [path.exists() for path in (old, new, late)] == [False, False, True]
+    assert scene.whats(rules) == []
+
+
+def test_the_oldest_dumps_go_until_a_namespace_keeps_its_quota(scene: Scene) -> None:
+    first, second = scene.pod("web"), scene.pod("db")
+    dumps = [
+        scene.dump(poduid, pod=pod, when=_ago(age), core=b"\x7fELF" + os.urandom(300_000))
+        for poduid, pod, age in (
+            (first, "web", 400),
+            (second, "db", 300),
+            (first, "web", 200),
+            (second, "db", 100),
+        )
+    ]
+    assert scene.whats(Rules(namespace_quota=2_000_000)) == []
+    assert scene.whats(Rules(namespace_quota=1_250_000)) == [LOW_SPACE]
+    done = [one for one in scene.collect(Rules(namespace_quota=700_000)) if one.namespace == scene.namespace]
+    assert sorted(one.what for one in done) == [REMOVE, REMOVE]
+    assert [path.exists() for path in dumps] == [False, False, True, True]
+    usage = next(one.usage for one in scene.collect(Rules(namespace_quota=650_000)) if one.what == LOW_SPACE)
+    assert usage is not None
+    assert usage.nearly_full
+    assert usage.used == sum(path.stat().st_size for path in scene.root.glob("*/*/*/*/*"))
+
+
+def test_endpoints_that_never_had_a_dump_go_with_their_pod(scene: Scene) -> None:
+    scene.endpoint(scene.pod())
+    assert scene.whats() == []
+    scene.delete_pod()
+    assert scene.whats() == [MARK]
+    assert scene.whats() == [DELETE]
+    assert not scene.has_endpoint()
+    assert not (scene.root / ".gone" / scene.namespace).exists()
+
+
+def test_a_broken_pod_holds_up_no_other(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, first = scene.gone("a")
+    _, second = scene.gone("b")
+    broken = first.parent.stat().st_ino
+    real = beneath.subdirectories
+
+    def subdirectories(fd: int) -> list[str]:
+        if os.fstat(fd).st_ino == broken:
+            raise OSError(5, "Input/output error")
+        return real(fd)
+
+    monkeypatch.setattr(beneath, "subdirectories", subdirectories)
+    assert scene.whats() == [REMOVE, DELETE]
+    assert first.exists()
+    assert scene.has_endpoint("a")
+    assert not second.exists()
+
+
+def test_only_names_are_read_of_pods_that_are_there(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = scene.root / scene.namespace / scene.pod() / "app"
+    place.mkdir(parents=True)
+    for number in range(20_000):
+        (place / f"20261124T040000Z-web-{number}-{number:08x}").mkdir()
+    read: list[str] = []
+    real: Callable[..., bytes] = beneath.read
+
+    def reading(fd: int, name: str, limit: int) -> bytes:
+        read.append(name)
+        return real(fd, name, limit)
+
+    monkeypatch.setattr(beneath, "read", reading)
+    assert scene.whats() == []
+    assert set(read) == {".cluster"}
+
+
+def _ago(seconds: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+
+
+def _timeless(action: Action) -> tuple[str, str, str]:
+    return action.what, action.namespace, action.poduid
