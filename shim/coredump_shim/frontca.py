@@ -37,6 +37,7 @@ class Publisher:
         certificates = normal(ca)
         if _read(self._file) != certificates:
             rundir.replace(self._file, certificates.encode())
+            self._told = None  # a HAProxy that started meanwhile has read what was there
             log.info("%s is new", self._file)
         if self._told != certificates and tell(self._admin, self._file, certificates):
             self._told = certificates

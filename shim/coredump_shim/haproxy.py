@@ -1,6 +1,7 @@
 """The command `coredump-shim haproxy`: what HAProxy needs to be the shim's front, in the run directory.
 
-Not here: starting HAProxy, and keeping the request-header CA equal to the cluster's afterwards (trust).
+Not here: the configuration's text (haproxycfg), starting HAProxy, and keeping the CA of front proxies equal
+to the cluster's afterwards (frontca).
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ import argparse
 import logging
 import os
 import re
-import ssl
-from importlib import resources
-from string import Template
 
-from coredump_shim import config, front, names, offline, options, rundir, status
+from coredump_shim import config, discovery, frontca, haproxycfg, openapi, options, rundir, trust
 from coredump_shim.cluster import Cluster
 from coredump_shim.config import ConfigError
+from coredump_shim.haproxycfg import Settings
 from coredump_shim.status import ApiError
 
 log = logging.getLogger(__name__)
@@ -24,31 +23,11 @@ DESCRIPTION = (
     "Write HAProxy's configuration and what it needs; run it before each start and reload of HAProxy."
 )
 
-TEMPLATE = "haproxy.cfg.template"
-BUFFER = 1 << 16
-"""HAProxy's buffers, in bytes: a request's head, and a document that it answers with, must fit into one."""
 DOWNLOADS = 128
 """Downloads at one time."""
-RETRY_AFTER = 2
-"""Seconds; kubectl tries ten times, and a shim that is started again is back sooner."""
 
-AUTHENTICATION = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
-
-ERRORS = (
-    ApiError(400, "the request is malformed, or its path is not one of this API"),
-    ApiError(405, "the server does not allow this method on the requested resource"),
-    ApiError(408, "the request did not arrive in time", reason="Timeout"),
-    ApiError(413, "the request's body is too large"),
-    ApiError(500, "an internal error occurred in the gateway; its log says more"),
-    ApiError(502, "the shim broke off; try again", reason=status.REASONS[503], retry_after=RETRY_AFTER),
-    status.unavailable("no shim answers here, or it has too much to do; try again", RETRY_AFTER),
-    ApiError(504, "the shim does not answer in time", retry_after=RETRY_AFTER),
-)
-"""What HAProxy says by itself, as a Status like the shim's."""
-
-_PLAIN = re.compile(r"/[\w./-]+\Z", re.ASCII)
-_NAME = re.compile(r"[\w.-]+\Z", re.ASCII)
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+_PATH = re.compile(r"/[\w./-]+", re.ASCII)
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--certificate",
         required=True,
         metavar="PEM",
-        help="HAProxy's certificate and key; the key of FILE.crt may be in FILE.key",
+        help="HAProxy's certificate and key; the key of NAME.crt may be in NAME.key",
     )
     parser.add_argument(
         "--listen",
@@ -86,97 +65,77 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files; return the exit status. Raises ConfigError."""
-    _check(arguments)
-    directory = os.path.abspath(arguments.run_dir)
-    ca = rundir.path(directory, rundir.REQUESTHEADER_CA)
-    _write(ca, _trusted(arguments.kubeconfig, arguments.certificate, ca))
-    os.makedirs(rundir.path(directory, rundir.OFFLINE), 0o750, exist_ok=True)
-    documents = offline.documents()
+    settings = settings_of(arguments)
+    ca = rundir.path(settings.run_dir, rundir.REQUESTHEADER_CA)
+    documents = [*discovery.documents(joined=True), *openapi.documents(joined=True)]
+    _write(ca, _authorities(arguments.kubeconfig, settings.certificate, ca).encode())
+    os.makedirs(rundir.path(settings.run_dir, rundir.OFFLINE), 0o750, exist_ok=True)
     for document in documents:
-        _write(_file(directory, document), document.body)
-    text = configuration(arguments, directory, documents)
-    _write(rundir.path(directory, rundir.HAPROXY_CFG), text.encode())
+        _write(haproxycfg.file(settings.run_dir, document), document.body)
+    text = haproxycfg.text(settings, documents)
+    _write(rundir.path(settings.run_dir, rundir.HAPROXY_CFG), text.encode())
     return 0
 
 
-def configuration(arguments: argparse.Namespace, directory: str, documents: list[offline.Document]) -> str:
-    """Return the text of haproxy.cfg for these options, checked before."""
-    identity = [
-        f"    {word} {getattr(arguments, word)}" for word in ("user", "group") if getattr(arguments, word)
-    ]
-    host, port = config.parse_listen(arguments.listen)
-    template = Template(resources.files(__package__).joinpath(TEMPLATE).read_text())
-    return template.substitute(
-        identity="\n".join(identity),
-        group=f" group {arguments.group}" if arguments.group else "",
-        admin=rundir.path(directory, rundir.ADMIN_SOCKET),
-        shim=rundir.path(directory, rundir.SHIM_SOCKET),
-        offline=rundir.path(directory, rundir.OFFLINE_SOCKET),
-        ca=rundir.path(directory, rundir.REQUESTHEADER_CA),
-        certificate=os.path.abspath(arguments.certificate),
-        listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        bufsize=BUFFER,
-        client_cn=names.CLIENT_CN,
-        discovery=" ".join(offline.PATHS),
-        dump=front.DUMP,
-        downloads=arguments.downloads,
-        errors="\n".join(map(_error, ERRORS)),
-        documents="\n".join(line for document in documents for line in _rules(directory, document)),
-    )
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    config.parse_listen(arguments.listen)
-    for option in ("run_dir", "certificate"):
-        path = os.path.abspath(getattr(arguments, option))
-        if not _PLAIN.match(path):
-            named = f"--{option.replace('_', '-')} {path!r}"
-            raise ConfigError(f"{named} must be of letters, digits and ./_- for HAProxy; name another")
-    for option in ("user", "group"):
-        name = getattr(arguments, option)
-        if name is not None and not _NAME.match(name):
-            raise ConfigError(f"--{option} {name!r} must be a name of letters, digits and ._-")
-    if arguments.downloads < 1:
-        raise ConfigError("--downloads must be 1 or more")
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return what the options say. Raises ConfigError."""
     if not os.path.isdir(arguments.run_dir):
         raise ConfigError(
             f"--run-dir {arguments.run_dir} is not a directory; make it, for the shim's and HAProxy's group"
         )
+    if not 1 <= arguments.downloads <= 1000:
+        raise ConfigError(f"--downloads {arguments.downloads} must be from 1 to 1000")
+    host, port = config.parse_listen(arguments.listen)
+    return Settings(
+        run_dir=_plain("--run-dir", os.path.abspath(arguments.run_dir), _PATH),
+        certificate=_plain("--certificate", os.path.abspath(arguments.certificate), _PATH),
+        host=host,
+        port=port,
+        downloads=arguments.downloads,
+        user=arguments.user and _plain("--user", arguments.user, _NAME),
+        group=arguments.group and _plain("--group", arguments.group, _NAME),
+    )
 
 
-def _trusted(kubeconfig: str | None, certificate: str, now: str) -> bytes:
-    """Return the CAs of front proxies: the cluster's, else the last known, else one that verifies nobody."""
+def _plain(option: str, value: str, allowed: re.Pattern[str]) -> str:
+    """Return a value that needs no quotes in HAProxy's configuration. Raises ConfigError."""
+    if not allowed.fullmatch(value):
+        raise ConfigError(
+            f"{option} {value!r} must be of letters, digits and . _ - / for HAProxy; name another"
+        )
+    return value
+
+
+def _authorities(kubeconfig: str | None, certificate: str, known: str) -> str:
+    """Return the CAs of front proxies: the cluster's, else those known from before, else one of nobody's."""
     try:
-        found = Cluster(kubeconfig).get(AUTHENTICATION).get("data") or {}
-        return _certificates(str(found.get("requestheader-client-ca-file", "")).encode())
+        return frontca.normal(trust.parse(Cluster(kubeconfig).get(trust.CONFIGMAP).get("data") or {}).ca)
     except (ApiError, ValueError) as error:
-        log.warning("the request-header CA cannot be learnt now, the shim will: %s", error)
+        if isinstance(error, ConfigError):
+            raise
+        log.warning("who the front proxy is cannot be learnt now; the shim will: %s", error)
     try:
-        with open(now, "rb") as file:
-            return _certificates(file.read())
+        return frontca.normal(_read(known))
     except (OSError, ValueError):
-        return _nobody(certificate)
+        return _of_nobody(certificate)
 
 
-def _certificates(pem: bytes) -> bytes:
-    """Return certificates that HAProxy can load. Raises ValueError."""
+def _of_nobody(certificate: str) -> str:
+    """Return a CA that has signed no client's certificate, since HAProxy insists on one: its own certificate.
+
+    Without those that follow it in the file: one of them may well have signed others.
+    """
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem.decode("ascii"))
-    except ssl.SSLError as error:
-        raise ValueError(f"it holds no certificates: {error.reason}") from None
-    return pem
+        first, end, _ = _read(certificate).partition("-----END CERTIFICATE-----")
+        return frontca.normal(first + end)
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it has no certificate"
+        raise ConfigError(f"--certificate {certificate}: {said}; name a PEM file") from None
 
 
-def _nobody(certificate: str) -> bytes:
-    """Return a CA for HAProxy, which insists on one, that verifies nobody: its own certificate."""
-    try:
-        with open(certificate, "rb") as file:
-            found = _CERTIFICATE.search(file.read())
-    except OSError as error:
-        raise ConfigError(f"--certificate {certificate}: {error.strerror}") from None
-    if found is None:
-        raise ConfigError(f"--certificate {certificate} has no certificate; name a PEM file")
-    return found[0]
+def _read(path: str) -> str:
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read()
 
 
 def _write(path: str, content: bytes) -> None:
@@ -185,36 +144,3 @@ def _write(path: str, content: bytes) -> None:
     except OSError as error:
         raise ConfigError(f"--run-dir: {path}: {error.strerror}") from None
     log.info("wrote %s", path)
-
-
-def _file(directory: str, document: offline.Document) -> str:
-    return os.path.join(rundir.path(directory, rundir.OFFLINE), document.file)
-
-
-def _error(error: ApiError) -> str:
-    _, headers, body = error.plain()
-    more = " ".join(f"hdr {name} {value}" for name, value in headers if name == "Retry-After")
-    said = f"content-type application/json string {_quoted(body.decode())}"
-    return f"    http-error status {error.code} {said} {more}".rstrip()
-
-
-def _rules(directory: str, document: offline.Document) -> list[str]:
-    condition = f"{{ path {document.path} }}"
-    if document.form:
-        condition += f" {{ req.hdr(accept) -m reg '^application/json;.*v={document.form}(;|$)' }}"
-    headers = "hdr Vary Accept" + (f" hdr ETag {_quoted(_etag(document))}" if document.etag else "")
-    lines = []
-    if document.etag:
-        known = f"{{ req.hdr(if-none-match) -m str {_quoted(_etag(document))} }}"
-        lines.append(f"    http-request return status 304 {headers} if {condition} {known}")
-    content = f"content-type {_quoted(document.content_type)} file {_file(directory, document)}"
-    return [*lines, f"    http-request return status 200 {content} {headers} if {condition}"]
-
-
-def _etag(document: offline.Document) -> str:
-    return f'"{document.etag}"'
-
-
-def _quoted(text: str) -> str:
-    """Return a word of HAProxy's configuration, in which nothing but a single quote means anything."""
-    return "'" + text.replace("'", "'\\''") + "'"

@@ -127,15 +127,20 @@ def _paths(form: _Form, served: _Served) -> Object:
     }
 
 
-def blueprint(*, joined: bool = False) -> Blueprint:
-    """Return the routes."""
-    routes = Blueprint("openapi", __name__)
+def documents(*, joined: bool) -> list[Document]:
+    """Return the documents in JSON: the index, ours in version 3, everything in version 2."""
     path = f"/openapi/v3{names.ROOT}"
     third = _document(path, version_3(joined=joined))
     link = f"{path}?hash={hashlib.sha256(third.body).hexdigest()[:32].upper()}"
     index = _document("/openapi/v3", {"paths": {names.ROOT[1:]: {"serverRelativeURL": link}}})
+    return [index, third, _document("/openapi/v2", version_2(joined=joined))]
+
+
+def blueprint(*, joined: bool = False) -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("openapi", __name__)
+    index, third, text = documents(joined=joined)
     swagger = version_2(joined=joined)
-    text = _document("/openapi/v2", swagger)
     binary = Document("/openapi/v2", "", f"{_PROTOBUF}.v1.0+protobuf", gnostic.encode(swagger))
 
     def second() -> Response:
@@ -143,7 +148,7 @@ def blueprint(*, joined: bool = False) -> Blueprint:
         return cacheable(binary if wanted.startswith(_PROTOBUF) else text)
 
     routes.add_url_rule(index.path, "index", lambda: cacheable(index))
-    routes.add_url_rule(path, "version_3", lambda: cacheable(third))
+    routes.add_url_rule(third.path, "version_3", lambda: cacheable(third))
     routes.add_url_rule(text.path, "version_2", second)
     return routes
 
