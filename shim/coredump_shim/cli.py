@@ -11,12 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from coredump_guard import __version__
-from coredump_shim import haproxy, serve
+from coredump_shim import check, haproxy, serve
 from coredump_shim.config import ConfigError
+from coredump_shim.controller import command as controller
 
 COMMANDS = {
     "serve": (serve, "serve the API"),
+    "controller": (controller, "keep endpoints, Events and the store in step with the cluster"),
     "haproxy": (haproxy, "write what HAProxy needs to be the front"),
+    "check": (check, "say whether everything in the cluster fits together"),
 }
 
 
