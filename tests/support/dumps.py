@@ -77,6 +77,15 @@ def write_dump(
     return path
 
 
+def announce(store_root: Path, dump: Path) -> Path:
+    """Announce a dump as the guard does, and return the announcement."""
+    inbox = store_root / store.INBOX
+    inbox.mkdir(exist_ok=True)
+    draft = inbox / f".{dump.name}"
+    draft.write_text(f"{dump.relative_to(store_root)}\n")
+    return draft.rename(inbox / dump.name)
+
+
 def _stored(core: bytes) -> bytes:
     pieces = [core[at : at + deflate.PIECE] for at in range(0, len(core), deflate.PIECE)]
     body = b"".join(deflate.piece(piece) for piece in pieces)

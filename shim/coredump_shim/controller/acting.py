@@ -11,15 +11,16 @@ log = logging.getLogger(__name__)
 
 
 class Acting:
-    """Asked before each change of the cluster or the store."""
+    """Asked before each change of the cluster or the store, in words that may hold anybody's names."""
 
     def __init__(self, *, dry_run: bool = False) -> None:
         self.dry_run = dry_run
 
     def may(self, change: str) -> bool:
         """Whether to make a change, which is worded as in `remove endpoint demo/web`: then it is logged."""
+        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in change)
         if self.dry_run:
-            print(f"would {change}", flush=True)
+            print(f"would {shown}", flush=True)
         else:
-            log.info("%s", change)
+            log.info("%s", shown)
         return not self.dry_run

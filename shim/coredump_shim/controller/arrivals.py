@@ -75,7 +75,7 @@ class Arrivals:
             if isinstance(error, ApiError) and is_general(error):
                 raise
             if failures in (1, 8):
-                log.warning("pod %s/%s has to wait: %s", *pod, error)
+                log.warning("pod %s/%s has to wait: %r", *pod, str(error))
             return False
         self._pace.done(pod)
         return True

@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         for number in supervisor.END:
             signal.signal(number, _ended)
         return controller.once()
-    supervisor.run({"controller": lambda _lifeline: controller.lead()})
+    supervisor.run({"controller": controller.lead})
     return 0
 
 
@@ -110,14 +110,14 @@ class Controller:
             self._rules.namespace_quota,
         )
 
-    def lead(self) -> None:
-        """Work for as long as it leads, which it waits for."""
+    def lead(self, lifeline: int) -> None:
+        """Work for as long as it leads, which it waits for, and as `lifeline` has no end."""
         works = [
             Work("inbox", POLL, self._work_at_inbox),
             Work("pass", self._resync, self._pass),
             Work("gateways", PROBE, lambda _going_on: gateways.mark(self._cluster)),
         ]
-        loop.lead(self._lease(), Silence(self._root), works)
+        loop.lead(self._lease(), Silence(self._root), works, lifeline)
 
     def once(self) -> int:
         """Do one pass, under the lease if it may change things; return 1 if anything failed, else 0."""
@@ -129,10 +129,11 @@ class Controller:
             return 1
         return loop.do_once(self._one_pass, lease)
 
-    def _one_pass(self) -> int:
+    def _one_pass(self, going_on: GoingOn) -> int:
         try:
-            failed = self._announcements() + self._sync.all(lambda: True)
-            self._collect()
+            failed = self._announcements(going_on) + self._sync.all(going_on)
+            if going_on():
+                self._collect()
         except (ApiError, OSError, Doubt) as error:
             print(f"coredump-shim: {error}", file=sys.stderr)
             return 1
@@ -141,11 +142,11 @@ class Controller:
     def _lease(self) -> Lease:
         return Lease(self._cluster, self._identity, self._times)
 
-    def _announcements(self) -> int:
+    def _announcements(self, going_on: GoingOn) -> int:
         """Work at all announcements that are there; return how many pods failed."""
         total = 0
         while True:
-            done, failed = self._arrivals.round(lambda: True)
+            done, failed = self._arrivals.round(going_on)
             total += failed
             if not done or self._acting.dry_run:
                 return total

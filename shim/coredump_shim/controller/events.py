@@ -22,8 +22,6 @@ COUNTED = f"{names.GROUP}/counted"
 """Annotation of an Event: the dumps that it has counted, so that none counts twice after a restart."""
 MAX_COUNTED = 500
 """Dumps in that annotation; no more of one pod are told of at once."""
-HASHES = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
-"""Annotations of a static pod's mirror in the API: the UID by which the node knows the pod."""
 ATTEMPTS = 5
 _MAX_COUNT = (1 << 31) - 1
 
@@ -45,27 +43,13 @@ class Events:
         if not notices:
             return
         try:
-            subject = self._subject(namespace, name, poduid)
+            subject = _subject(namespace, name, poduid)
             for notice in notices:
                 if self._acting.may(f"say {notice.reason} of pod {namespace}/{name}: {notice.message}"):
                     self._tell(subject, notice)
         except ApiError as error:
             if not (is_gone(error) or is_terminating(error)):
                 raise
-
-    def _subject(self, namespace: str, name: str, poduid: str) -> Object:
-        """Return the pod as kubectl looks for its Events: by the UID that it has in the API."""
-        uid = poduid
-        try:
-            pod = self._cluster.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
-        except ApiError as error:
-            if not is_gone(error):
-                raise
-        else:
-            annotations = pod["metadata"].get("annotations") or {}
-            if poduid in [annotations.get(key) for key in HASHES]:
-                uid = pod["metadata"]["uid"]
-        return {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid}
 
     def _tell(self, subject: Object, notice: Notice) -> None:
         for left in reversed(range(ATTEMPTS)):
@@ -114,6 +98,15 @@ def event_name(subject: Object, notice: Notice) -> str:
     """Return the name of the one Event of a pod, container and reason."""
     key = "/".join((subject["uid"], notice.about, notice.reason))
     return f"{subject['name'][:220].rstrip('-.')}.{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _subject(namespace: str, name: str, poduid: str) -> Object:
+    """Return the pod as `kubectl describe` looks for its Events.
+
+    Those of a static pod's mirror it looks for, as the kubelet writes them, by the UID that the node knows
+    the pod by, and not by the mirror's own (kubectl, describe.go; annotation kubernetes.io/config.mirror).
+    """
+    return {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": poduid}
 
 
 def _new(name: str, subject: Object, notice: Notice) -> Object:

@@ -52,6 +52,16 @@ class Times:
         """Between two attempts."""
         return self.duration * 2 / 15
 
+    @property
+    def slow(self) -> float:
+        """Until others may go first, of a store's silence."""
+        return self.duration / 3
+
+    @property
+    def silent(self) -> float:
+        """Until a leader lets another try, of a store's silence."""
+        return self.duration * 4.0
+
 
 class Lease:
     """One controller's part in the lease. `attempt` and `release` are for one thread, `held` for any."""

@@ -30,10 +30,6 @@ LOOK = 0.1
 """Seconds between two looks whether the lease is still held."""
 GRACE = 5.0
 """Seconds that the works have for coming to an end, so that the lease can be released."""
-SLOW = 5.0
-"""Seconds for which a store does not answer until others may go first."""
-SILENT = 60.0
-"""Seconds for which a store does not answer until its leader lets another try, whose mount may be better."""
 LONGEST = 30.0
 """Seconds between two attempts at what goes on failing."""
 
@@ -108,17 +104,21 @@ class Repeated:
         return back_off(self._failures, LONGEST)
 
 
-def lead(lease: Lease, silence: Silence, works: Sequence[Work]) -> None:
-    """Wait for the lease, then do the works until SystemExit, which comes with SIGTERM."""
+def lead(lease: Lease, silence: Silence, works: Sequence[Work], lifeline: int) -> None:
+    """Wait for the lease, then do the works until SystemExit, which comes with SIGTERM.
+
+    The process ends when the descriptor `lifeline` comes to its end (supervisor).
+    """
     stop = threading.Event()
+    _started("lifeline", lambda: os.read(lifeline, 1) or os._exit(LOST))
     await_lease(lease, silence)
     log.info("%s leads", lease.identity)
     with _renewed(lease, stop) as threads:
         for work in works:
             threads.append(_started(work.name, Repeated(work, stop).run))
         while lease.held:
-            if silence.seconds > SILENT:
-                log.error("the store does not answer for %d s; another controller may lead", SILENT)
+            if silence.seconds > lease.times.silent:
+                log.error("the store does not answer; another controller may lead, whose mount may be better")
                 os._exit(LOST)
             time.sleep(LOOK)
         _lost(lease)
@@ -128,7 +128,7 @@ def await_lease(lease: Lease, silence: Silence, seconds: float = float("inf")) -
     """Return whether it became ours in time; whose store does not answer lets others go first."""
     said, until = "", time.monotonic() + seconds
     while time.monotonic() < until:
-        patience = lease.times.duration if silence.seconds > SLOW else 0
+        patience = lease.times.duration if silence.seconds > lease.times.slow else 0
         try:
             if lease.attempt(patience):
                 return True
@@ -142,15 +142,15 @@ def await_lease(lease: Lease, silence: Silence, seconds: float = float("inf")) -
     return False
 
 
-def do_once(work: Callable[[], int], lease: Lease | None = None) -> int:
+def do_once(work: Callable[[GoingOn], int], lease: Lease | None = None) -> int:
     """Do a work, under a lease that is held if there is one, and return what it returns.
 
     A thread does it, so that a signal ends the process also where a store on a dead file server holds it.
     """
-    result: list[int] = []
-    held = _renewed(lease, threading.Event()) if lease else contextlib.nullcontext(list[threading.Thread]())
+    result, stop = list[int](), threading.Event()
+    held = _renewed(lease, stop) if lease else contextlib.nullcontext(list[threading.Thread]())
     with held as threads:
-        thread = _started("pass", lambda: result.append(work()))
+        thread = _started("pass", lambda: result.append(work(lambda: not stop.is_set())))
         threads.append(thread)
         while thread.is_alive():
             if lease and not lease.held:

@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from coredump_guard import store
+
 LONGEST = 1000
 """Characters of an annotation that are read; ours have at most 240."""
 
@@ -40,6 +42,6 @@ def parsed(text: object) -> Observed | None:
         poduid, signature, size = said["poduid"], said["signature"], said["storedBytes"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not (isinstance(poduid, str) and isinstance(signature, str) and type(size) is int and size >= 0):
+    if not (isinstance(poduid, str) and store.is_poduid(poduid) and isinstance(signature, str)):
         return None
-    return Observed(poduid, signature, size)
+    return Observed(poduid, signature, size) if type(size) is int and size >= 0 else None

@@ -173,7 +173,8 @@ class Sync:
 
     def _asked(self, known: Known) -> str:
         found = self._endpoints.get(known.namespace, known.name)
-        return poduid_of(found) if found else ""
+        poduid = poduid_of(found) if found else ""
+        return poduid if store.is_poduid(poduid) else ""
 
     def _is_settled(self, pod: PodDumps, known: Sequence[Known], found: _Cluster) -> bool:
         """Whether there is nothing to do for a pod, as far as can be told without reading its records."""
@@ -191,7 +192,7 @@ class Sync:
         except ApiError as error:
             if is_general(error):
                 raise
-            log.warning("the endpoint of pod %s/%s: %s", namespace, poduid, error.message)
+            log.warning("the endpoint of pod %s/%s: %r", namespace, poduid, error.message)
             return None
 
     def _is_store(self) -> bool:
