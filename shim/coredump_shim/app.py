@@ -19,6 +19,7 @@ from coredump_shim import (
     hosts,
     objects,
     openapi,
+    relay,
     status,
 )
 from coredump_shim.catalog import Catalog
@@ -28,6 +29,7 @@ from coredump_shim.deadline import Deadline
 from coredump_shim.endpoints import Endpoints
 from coredump_shim.frontca import Publisher
 from coredump_shim.kept import Keeper
+from coredump_shim.poduids import PodUids
 from coredump_shim.reviews import Reviews
 from coredump_shim.trust import Trust
 from coredump_shim.watch import Watches
@@ -72,9 +74,6 @@ def _stand_alone(app: Flask, config: Config) -> None:
 
 def _join(app: Flask, config: Config, joined: Joined, *, publishes: bool) -> None:
     """Serve whom the cluster allows, its kube-apiserver having the objects."""
-    from coredump_shim import relay  # noqa: PLC0415
-    from coredump_shim.poduids import PodUids  # noqa: PLC0415
-
     cluster = Cluster(joined.kubeconfig)
     trust = Trust(cluster, Publisher(joined.run_dir).publish if publishes else None)
     reviews = Reviews(cluster)
