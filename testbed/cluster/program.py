@@ -101,6 +101,15 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     @contextlib.contextmanager
+    def killed(self) -> Iterator[None]:
+        """Let it be dead, and afterwards start it again."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
     def halted(self) -> Iterator[None]:
         """Let it stand still (SIGSTOP), and afterwards go on."""
         pid = self.pid
