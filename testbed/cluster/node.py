@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from testbed import cgroups
+from testbed import cgroups, images, programs
 from testbed.cluster import network
 from testbed.cluster.controlplane import ControlPlane
 from testbed.cluster.program import SECONDS, Program, built
-from testbed.cluster.workloads import NODE, Object
+from testbed.cluster.workloads import NODE, Object, container, pod
 from testbed.containerd import Containerd, containerd
 from testbed.kernel import core_settings
 from testbed.waiting import wait_for
@@ -35,6 +35,9 @@ TUNABLES = {
 }
 """What a kubelet wants the kernel's settings to be (pkg/kubelet/cm: setupKernelTunables). It finds them
 so in its mount namespace, and the machine's stay what they are."""
+STANDING = "node-agent"
+"""A static pod that is always there, as some are in every cluster: the controller collects nothing while
+kube-apiserver's list of pods is empty, which looks like a mistake."""
 NETWORK: Object = {"cniVersion": "0.3.1", "name": "none", "plugins": [{"type": "loopback"}]}
 """Never used, since pods are on the host's network; but without one the node is not Ready."""
 
@@ -54,12 +57,12 @@ class Node:
         self.plane.kubectl("create", "-f", "-", stdin=json.dumps(workload))
 
     @contextlib.contextmanager
-    def static_pod(self, pod: Object) -> Iterator[str]:
+    def static_pod(self, workload: Object) -> Iterator[str]:
         """Have the kubelet run a pod that it finds in a file; yields its mirror pod's name. It goes again."""
-        name = f"{pod['metadata']['name']}-{self.name}"
-        namespace = pod["metadata"]["namespace"]
+        name = f"{workload['metadata']['name']}-{self.name}"
+        namespace = workload["metadata"]["namespace"]
         file = self.directory / "static" / f"{name}.json"
-        file.write_text(json.dumps(pod))
+        file.write_text(json.dumps(workload))
         mirror = ("get", "pod", name, "--namespace", namespace)
         try:
             wait_for(f"mirror pod {name}", lambda: not self.plane.run(*mirror).returncode, SECONDS)
@@ -85,6 +88,8 @@ def node(plane: ControlPlane) -> Iterator[Node]:
         runtime.set_network(NETWORK)
         ready = Node(plane, directory, within, runtime)
         stack.callback(ready.kubelet.kill)
+        pause = container("pause", images.image_name(programs.program("pause")))
+        (directory / "static/standing.json").write_text(json.dumps(pod("kube-system", STANDING, pause)))
         ready.kubelet.start()
         yield ready
 
