@@ -63,10 +63,8 @@ class Product:
         self.ca = Authority(self.directory / "ca", "shim-ca")
         """Signs the gateways' certificate."""
         self.certificate = self.ca.issue("shim", HOST, sans=(f"DNS:{HOST}",))
-        self.gateways = [
-            Gateway(self, self.directory / f"gateway-{number}", address, controller=controller)
-            for number, address in enumerate(network.GATEWAYS[:gateways])
-        ]
+        self._controller = controller
+        self.gateways = [self._gateway(number) for number in range(gateways)]
 
     @property
     def gateway(self) -> Gateway:
@@ -88,6 +86,18 @@ class Product:
             # First, since no namespace can be deleted while it is there and nobody answers.
             self.plane.kubectl("delete", "apiservice", APISERVICE, "--ignore-not-found")
             self.plane.kubectl("delete", "-k", str(self.overlay()), "--ignore-not-found", "--timeout=50s")
+
+    @contextlib.contextmanager
+    def another_gateway(self) -> Iterator[Gateway]:
+        """Have one more gateway, and afterwards as many as before."""
+        self.gateways.append(self._gateway(len(self.gateways)))
+        try:
+            self.gateways[-1].start()
+            self.plane.kubectl("apply", "-k", str(self.overlay()))
+            yield self.gateways[-1]
+        finally:
+            self.gateways.pop().kill()
+            self.plane.kubectl("apply", "-k", str(self.overlay()))
 
     def overlay(self) -> Path:
         """Write the directory that `kubectl apply -k` is given, after manifests/example, and return it."""
@@ -113,6 +123,10 @@ class Product:
         wait_for(
             "discovery has it", lambda: names.RESOURCE in self.plane.kubectl("api-resources", group), seconds
         )
+
+    def _gateway(self, number: int) -> Gateway:
+        directory = Path(tempfile.mkdtemp(prefix=f"{number}-", dir=self.directory))
+        return Gateway(self, directory, network.GATEWAYS[number], controller=self._controller)
 
     def _patches(self) -> dict[str, dict[str, object]]:
         addresses = [gateway.address for gateway in self.gateways]
