@@ -208,8 +208,12 @@ def test_500_requests_a_second(
     plane: ControlPlane, product: Product, store: Path, namespace: str, api: Cluster, quiet: None
 ) -> None:
     """By a tenant, through kube-apiserver: it is answered or refused, and discovery goes on."""
-    body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "web"}}
-    write_dump(store, namespace=namespace)
+    body = {
+        "apiVersion": f"{names.GROUP}/{names.STORED}",
+        "kind": names.KIND,
+        "metadata": {"name": "web"},
+        "spec": {"poduid": "11111111-2222-3333-4444-555555555555"},
+    }
     plane.kubectl("create", "-f", "-", "--namespace", namespace, stdin=json.dumps(body))
     plane.kubectl(
         "create",
