@@ -266,7 +266,7 @@ def test_check_12_rotation_of_the_front_proxys_ca(
         plane.rotate_front_proxy("front-proxy-of-check-12")
         product.wait_until_available()
         plane.kubectl("get", names.RESOURCE + f".{names.VERSION}.{names.GROUP}", "--all-namespaces")
-    assert gateway.workers() == workers, "and HAProxy was not even reloaded"
+    assert gateway.workers() <= workers, "and HAProxy was not even reloaded"
 
 
 def authorities(plane: ControlPlane) -> str:

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
-from coredump_shim.app import create_app
+from coredump_shim import attributes, discovery, names, rawheaders
+from coredump_shim.app import TRUST, create_app
+from coredump_shim.attributes import Resource
 from coredump_shim.catalog import Catalog
-from coredump_shim.config import Config
+from coredump_shim.config import Config, Joined
 
 from .conftest import Api, json_of, url
+from .test_cluster import kubeconfig
 
 
 @pytest.mark.parametrize(
@@ -60,3 +64,53 @@ def test_silent_store_leaves_discovery_alone(silent: Api) -> None:
         json_of(silent.client.get(url("")), 503)
     for path in ("/healthz", "/apis", "/openapi/v3", "/version", "/api"):
         assert silent.client.get(path).status_code == 200
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Iterator[Flask]:
+    """Return the application of a cluster whose kube-apiserver does not answer."""
+    config = str(kubeconfig(tmp_path, "http://127.0.0.1:1"))
+    app = create_app(Config(str(tmp_path), joined=Joined(config, str(tmp_path))))
+    yield app
+    app.extensions[TRUST].end()
+
+
+def paths(app: Flask) -> list[tuple[str, str]]:
+    """Return a method and a path for each route."""
+    return [
+        (method, rule.rule.replace("<namespace>", "demo").replace("<name>", "web"))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    ]
+
+
+def test_in_a_cluster_nothing_but_health_is_for_everybody(joined: Flask) -> None:
+    client = joined.test_client()
+    assert len(paths(joined)) > 25
+    for method, path in paths(joined):
+        answer = client.open(
+            path, method=method, headers={"X-Remote-Group": "system:masters", "X-Remote-User": "a"}
+        )
+        assert answer.status_code == (200 if path in discovery.HEALTH else 401), (method, path)
+
+
+def test_in_a_cluster_nothing_is_served_without_a_word_of_kube_apiserver(joined: Flask) -> None:
+    client = joined.test_client()
+    for header in (("authorization", b"Bearer x"), (names.CLIENT_CN.lower(), b"front-proxy-client")):
+        raw = {rawheaders.KEY: (header, ("x-remote-user", b"a"), ("x-remote-group", b"system:masters"))}
+        for method, path in paths(joined):
+            if path not in discovery.HEALTH:
+                assert client.open(path, method=method, environ_overrides=raw).status_code in (401, 500)
+
+
+def test_in_a_cluster_what_is_reviewed_is_what_is_served(joined: Flask) -> None:
+    routes = joined.url_map.bind("host")
+    for method, path in paths(joined):
+        rule, served = routes.match(path, method, return_rule=True)
+        wanted = attributes.parse(method, path, {})
+        if not isinstance(wanted, Resource):
+            assert served == {}
+            continue
+        assert (wanted.namespace, wanted.name) == (served.get("namespace", ""), served.get("name", ""))
+        below = rule.rule.partition("<name>/")[2]
+        assert wanted.subresource == below.partition("/")[0]
