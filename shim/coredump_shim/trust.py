@@ -125,7 +125,10 @@ class Trust:
 
     def _keep(self) -> None:
         while not self._ended.wait(EVERY):
-            self.read()
+            try:
+                self.read()
+            except Exception:  # a thread that is gone is noticed by nobody, until the next rotation
+                log.exception("reading %s", CONFIGMAP)
 
 
 def _is_of(name: str, front: Front | None) -> bool:

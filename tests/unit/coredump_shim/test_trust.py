@@ -136,6 +136,9 @@ def test_is_followed_until_the_end(
     monkeypatch.setattr(trust, "EVERY", 0.01)
     followed.start()
     assert configmap.published[0] == CA
-    configmap.data["requestheader-client-ca-file"] = CA + CA
+    configmap.data = ["nonsense"]
+    before = configmap.reads
+    wait_for("it is read again and again", lambda: configmap.reads > before + 2)
+    configmap.data = {**DATA, "requestheader-client-ca-file": CA + CA}
     wait_for("the new one is published", lambda: CA + CA in configmap.published)
     followed.end()
