@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -312,7 +313,7 @@ def test_two_controllers_one_acts_and_the_other_takes_over(
     crash(store, namespace, poduid=OLD)
     wait_for("it is done", lambda: is_empty(store))
     assert "make endpoint" in first.log.read_text()
-    assert "leads; waiting" in wait_for("the second waits", second.log.read_text)
+    wait_for("the second waits", lambda: "leads; waiting" in second.log.read_text())
     first.kill()
     crash(store, namespace, poduid=NEW, pod="other")
     wait_for("the second does it", lambda: is_empty(store))
@@ -325,13 +326,13 @@ def test_two_controllers_one_acts_and_the_other_takes_over(
 def test_a_halted_leader_does_nothing_more(plane: ControlPlane, start: Start) -> None:
     first = start("first")
     wait_for("the first leads", lambda: "first" in holder(plane))
-    worker = int(Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text())
-    os.kill(worker, 19)
+    worker = worker_of(first)
+    os.kill(worker, signal.SIGSTOP)
     try:
         start("second")
         wait_for("the second leads", lambda: "second" in holder(plane))
     finally:
-        os.kill(worker, 18)
+        os.kill(worker, signal.SIGCONT)
     wait_for("the first ended its work", lambda: "could not renew the lease" in first.log.read_text())
     assert "second" in holder(plane)
 
@@ -353,6 +354,9 @@ def test_a_store_that_hangs_ends_neither_the_lease_nor_a_stop(
     first = start("first", "--store", str(own))
     wait_for("it leads", lambda: "first" in holder(plane))
     with hung(own):
+        wait_for(
+            "its inbox hangs too, beside what asks whether the store answers", lambda: hanging(first) > 1
+        )
         before = renewals(plane)
         wait_for("it goes on renewing", lambda: renewals(plane) > before)
         first.stop()
@@ -361,6 +365,17 @@ def test_a_store_that_hangs_ends_neither_the_lease_nor_a_stop(
         wait_for("it leads: nobody else would", lambda: "first" in holder(plane))
         start("second")
         wait_for("whose store answers leads", lambda: "second" in holder(plane))
+
+
+def hanging(controller: Program) -> int:
+    """Return how many threads of a controller wait for a file system that does not answer."""
+    waits = [task.read_text() for task in Path("/proc").glob(f"{worker_of(controller)}/task/*/wchan")]
+    return sum("fuse" in wait or "request_wait_answer" in wait for wait in waits)
+
+
+def worker_of(controller: Program) -> int:
+    """Return the id of the process that a controller's supervisor keeps."""
+    return int(Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text())
 
 
 def renewals(plane: ControlPlane) -> int:

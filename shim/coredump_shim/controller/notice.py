@@ -21,8 +21,8 @@ from coredump_shim.endpoint import quantity
 DUMPED, REFUSED, LOW_SPACE = "CoreDumped", "CoreDumpRefused", "LowCoredumpSpace"
 LONGEST = 1024
 """Characters of a message that kube-apiserver takes (core/v1, Event)."""
-_TEXT, _WORD, _REASON = 80, 24, 120
-"""Characters of a path, a signal's name and a reason: with the longest names a message fits."""
+_TEXT, _WORD, _CUT, _REASON = 80, 24, 60, 360
+"""Characters of a path, a signal's name and reasons: a message with the longest names just fits."""
 
 _UNSAFE = re.compile(r"[^\x20-\x7e]|\\")
 
@@ -108,8 +108,8 @@ def _message(reason: str, namespace: str, endpoint: str, dump: Dump) -> str:
     died = f"{executable} in container {dump.container} died of {signal}"
     if reason == REFUSED:
         counted = f" ({record.crashes} crashes)" if record.crashes > 1 else ""
-        return f"{died}; no core was kept{counted}: {escaped(record.refused or 'it was empty', _REASON * 3)}"
-    cut = f", cut ({escaped(record.core.truncated, _REASON)})" if record.core.truncated else ""
+        return f"{died}; no core was kept{counted}: {escaped(record.refused or 'it was empty', _REASON)}"
+    cut = f", cut ({escaped(record.core.truncated, _CUT)})" if record.core.truncated else ""
     where = (
         command(namespace, endpoint, dump)
         if endpoint
