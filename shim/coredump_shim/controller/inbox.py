@@ -62,14 +62,18 @@ class Inbox:
         """Return what waits, the oldest crash first, and what announces nothing: names and reasons."""
         bad: list[tuple[str, str]] = []
         known: dict[str, Announcement] = {}
-        with beneath.directory(self._root) as root, _unless_gone():  # no inbox: nothing was ever delivered
-            with beneath.directory(root, store.INBOX) as fd:
-                names = sorted(islice(_names(fd), MAX_NAMES))
-                known |= {name: self._known[name] for name in names if name in self._known}
-                for name in islice((name for name in names if name not in known), AT_ONCE):
-                    found = self._read(fd, name, bad)
-                    if found is not None:
-                        known[name] = found
+        # Without an inbox nothing was ever delivered; without a root it raises.
+        with (
+            beneath.directory(self._root) as root,
+            _unless_gone(),
+            beneath.directory(root, store.INBOX) as fd,
+        ):
+            names = sorted(islice(_names(fd), MAX_NAMES))
+            known |= {name: self._known[name] for name in names if name in self._known}
+            for name in islice((name for name in names if name not in known), AT_ONCE):
+                found = self._read(fd, name, bad)
+                if found is not None:
+                    known[name] = found
         self._known = known
         return sorted(known.values(), key=lambda found: found.id), bad
 
