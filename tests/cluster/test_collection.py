@@ -319,6 +319,18 @@ def test_another_clusters_store_is_left_alone(scene: Scene) -> None:
     assert scene.listing() == before
 
 
+def test_an_owner_that_is_no_clusters_is_not_replaced(scene: Scene) -> None:
+    scene.gone()
+    (scene.root / ".cluster").write_text("")
+    with pytest.raises(Doubt, match="says nothing, and"):
+        scene.collect()
+    (scene.root / ".cluster").unlink()
+    (scene.root / ".cluster").symlink_to(scene.root / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        scene.collect()
+    assert not (scene.root / "elsewhere").exists()
+
+
 def test_a_store_that_is_nobodys_becomes_this_clusters_if_it_may_be(scene: Scene) -> None:
     owner = scene.root / ".cluster"
     foreign = write_dump(scene.root, namespace="default", poduid="22222222-2222-2222-2222-222222222222")

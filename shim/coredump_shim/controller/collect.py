@@ -54,12 +54,11 @@ def collect(
 def _begun(cluster: Cluster, root: str, rules: Rules, dry_run: bool, clock: Clock, alive: Alive) -> Pass:
     present = presence.observe(cluster, alive)
     endpoints = endpointlist.all_of(cluster, alive)
-    readings = {"kube-apiserver's": cluster.clock, "the controller's": clock()}
-    ownership.claim(cluster, root, present, dry_run=dry_run)
+    clocks.check({"kube-apiserver's": cluster.clock, "the controller's": clock()})
+    ownership.claim(cluster, root, present, alive, dry_run=dry_run)
+    alive()
     if not dry_run:
-        alive()
-        readings |= {"the store's": clocks.of_store(root)}
-    clocks.check(readings)
+        clocks.check({"the store's": clocks.of_store(root), "the controller's": clock()})
     return Pass(cluster, root, rules, clock(), present, endpoints, dry_run, alive)
 
 

@@ -52,6 +52,8 @@ def collect(run: Pass, dumps: int) -> None:
         else:
             _judge(run, build_id[:2], name)
     if not run.dry_run:
+        for mark in set(marks.all_of(run.root, MARKS)) - {f"{build_id[:2]}{name}" for build_id, name in old}:
+            marks.clear(run.root, MARKS, mark)
         marks.make(run.root, MARKS, _LOOKED, run.now)
 
 

@@ -34,7 +34,7 @@ def aged(run: Pass, pod: PodDumps) -> PodDumps:
         place = (pod.namespace, pod.poduid, container)
         named = rules.older(ids, limit, run.now)
         old = removing.arrived_before(run.root, place, named, run.now - limit) if named else []
-        removing.remove(run, place[:2], old, f"older than {limit:.0f} s")
+        removing.remove(run, place[:2], old, f"older than {rules.worded(limit)}")
         removed = {dump.id for dump in old}
         left[container] = [id for id in ids if id not in removed] if removed else ids
     return dataclasses.replace(pod, containers=left)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from coredump_guard import record, store
 from coredump_guard.record import Record, RecordError
 from coredump_shim import beneath
-from coredump_shim.controller import endpointlist, marks, presence, removing
+from coredump_shim.controller import endpointlist, marks, presence, removing, rules
 from coredump_shim.controller.action import DELETE, MARK, UNMARK, Pass, spared
 from coredump_shim.controller.clocks import TOLERANCE
 from coredump_shim.controller.walk import PodDumps
@@ -49,7 +49,7 @@ def stays(run: Pass, pod: PodDumps, marked: bool) -> bool:
         return True
     if run.now - since < run.rules.gc_threshold or not _is_confirmed(run, pod):
         return True
-    _remove(run, pod, f"the pod is gone for {run.now - since:.0f} s")
+    _remove(run, pod, f"the pod is gone for {rules.worded(run.now - since)}")
     return False
 
 

@@ -14,12 +14,13 @@ from coredump_shim.cluster import Cluster
 from coredump_shim.controller import walk
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.presence import ALWAYS, Presence
+from coredump_shim.controller.stall import Alive
 
 _EVERYWHERE = ("default", "kube-")
 """How the names of namespaces begin that say nothing of which cluster they are in."""
 
 
-def claim(cluster: Cluster, root: str, present: Presence, *, dry_run: bool) -> None:
+def claim(cluster: Cluster, root: str, present: Presence, alive: Alive, *, dry_run: bool) -> None:
     """Make sure that the store is this cluster's; one that is nobody's yet becomes so, unless it is dry_run.
 
     Raises Doubt if it is another's, or nobody's and full of dumps that this cluster knows nothing of;
@@ -27,15 +28,15 @@ def claim(cluster: Cluster, root: str, present: Presence, *, dry_run: bool) -> N
     """
     uid = str(cluster.get(f"/api/v1/namespaces/{ALWAYS}")["metadata"]["uid"])
     owner = _owner(root)
-    if owner and owner != uid:
+    if owner is not None and owner != uid:
         raise Doubt(
-            f"{root} is the store of another cluster: {store.CLUSTER} in it says {owner}, and"
+            f"{root} is the store of another cluster: {store.CLUSTER} in it says {owner or 'nothing'}, and"
             f" {cluster.server} is {uid}. Give the controller the right kubeconfig and store; if this"
             f" cluster has taken the place of that one, remove {root}/{store.CLUSTER}"
         )
     if owner:
         return
-    if not _is_plausible(root, present):
+    if not _is_plausible(root, present, alive):
         raise Doubt(
             f"{root} has dumps, but of no pod and no namespace that {cluster.server} has: is it the right"
             f" kubeconfig? If so, write {uid} to {root}/{store.CLUSTER}"
@@ -44,18 +45,19 @@ def claim(cluster: Cluster, root: str, present: Presence, *, dry_run: bool) -> N
         _write(root, uid)
 
 
-def _owner(root: str) -> str:
+def _owner(root: str) -> str | None:
     with beneath.directory(root) as fd:
         try:
             return beneath.read(fd, store.CLUSTER, 256).decode("ascii", "replace").strip()
         except FileNotFoundError:
-            return ""
+            return None
 
 
-def _is_plausible(root: str, present: Presence) -> bool:
+def _is_plausible(root: str, present: Presence, alive: Alive) -> bool:
     """Whether a store that is nobody's yet may be this cluster's: empty, or with something that it knows."""
     nothing = True
     for pod in walk.pods(root):
+        alive()
         known = pod.namespace in present.namespaces and not pod.namespace.startswith(_EVERYWHERE)
         if known or present.has(pod.namespace, pod.poduid):
             return True
@@ -66,14 +68,14 @@ def _is_plausible(root: str, present: Presence) -> bool:
 def _write(root: str, uid: str) -> None:
     """Write the UID durably; of two controllers that do so at once, the first has the store."""
     with beneath.directory(root) as fd:
-        draft = f"{store.CLUSTER}.{os.getpid()}"
-        tree.write(fd, draft, f"{uid}\n".encode(), -1)
         try:
-            os.link(draft, store.CLUSTER, src_dir_fd=fd, dst_dir_fd=fd)
+            made = tree.create(fd, store.CLUSTER, -1)
         except FileExistsError:
             raise Doubt(
                 "another controller has just made the store its own; the next pass sees whose"
             ) from None
-        finally:
-            tree.remove(fd, draft)
+        with os.fdopen(made, "w") as file:
+            file.write(f"{uid}\n")
+            file.flush()
+            os.fsync(made)
         os.fsync(fd)

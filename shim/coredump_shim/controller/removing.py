@@ -18,9 +18,9 @@ from coredump_shim.controller.walk import PodDumps
 _STEP = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Located:
-    """A dump by its names alone."""
+    """A dump by its names alone; there may be a million in a namespace."""
 
     place: removal.Place
     id: str
@@ -28,11 +28,11 @@ class Located:
 
 def located(pod: PodDumps) -> list[Located]:
     """Return the dumps of a pod."""
-    return [
-        Located((pod.namespace, pod.poduid, container), id)
-        for container, ids in pod.containers.items()
-        for id in ids  # as everywhere else
-    ]
+    found: list[Located] = []
+    for container, ids in pod.containers.items():
+        place = (pod.namespace, pod.poduid, container)
+        found += [Located(place, name) for name in ids]
+    return found
 
 
 def remove(run: Pass, whose: tuple[str, str], dumps: Sequence[Located], why: str) -> None:

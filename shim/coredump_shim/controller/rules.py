@@ -46,6 +46,14 @@ def duration(text: str) -> float:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def worded(seconds: float) -> str:
+    """Return a duration for people, about as long: 90s, 25h."""
+    for suffix, unit in reversed(_UNITS.items()):
+        if suffix != "w" and seconds >= 2 * unit:
+            return f"{seconds / unit:.0f}{suffix}"
+    return f"{seconds:.0f}s"
+
+
 def size(text: str) -> int:
     """Return bytes of a Kubernetes quantity such as 10Gi. Raises ValueError."""
     match = _QUANTITY.match(text)

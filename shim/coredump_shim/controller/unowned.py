@@ -18,7 +18,7 @@ Place = tuple[str, str]
 def places(root: str) -> Iterator[tuple[Place, list[str]]]:
     """Yield the directories of such dumps and the dumps' ids, sorted. Raises OSError."""
     for top in (store.HOST, store.UNIDENTIFIED):
-        for name in filter(store.is_poduid, _directories(root, top)):
+        for name in filter(_is_named, _directories(root, top)):
             yield (top, name), [id for id in _directories(root, top, name) if store.is_dump_id(id)]
 
 
@@ -34,7 +34,12 @@ def collect(run: Pass) -> None:
             old = rules.older(ids, limit, run.now)
             if old:
                 dumps = removing.arrived_before(run.root, place, old, run.now - limit)
-                removing.remove(run, place, dumps, f"older than {limit:.0f} s")
+                removing.remove(run, place, dumps, f"older than {rules.worded(limit)}")
+
+
+def _is_named(directory: str) -> bool:
+    """Whether this can be a node's or a container's (coredump_guard.store.directory)."""
+    return store.is_pod(directory.lower()) or store.is_poduid(directory)
 
 
 def _directories(root: str, *names: str) -> list[str]:

@@ -44,6 +44,15 @@ def test_sizes(text: str, size: int) -> None:
     assert rules.size(text) == size
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (90, "90s"), (7199, "120m"), (90064, "25h"), (7 * DAY, "7d"), (30 * DAY, "30d")],
+)
+def test_durations_are_worded_as_they_are_said(seconds: float, text: str) -> None:
+    assert rules.worded(seconds) == text
+    assert abs(rules.duration(text) - seconds) <= seconds / 50
+
+
 @pytest.mark.parametrize("option", ["--gc-threshold", "--max-age", "--namespace-quota", "--unowned-max-age"])
 @pytest.mark.parametrize("text", ["", "-1d", "1", "1.5h", "10GB", "1 d", "1d ", "٣d", "1e9s", "x"])
 def test_what_cannot_be_names_the_option(option: str, text: str) -> None:
