@@ -50,11 +50,11 @@ def store_owner(found: Installation) -> Finding:
 def clocks(found: Installation) -> Finding:
     """Check that kube-apiserver's clock and the store's are ours."""
     found.cluster.get("/version")
-    apart = differences(time.time(), {"kube-apiserver": found.cluster.clock, "the store": found.look.stamp})
-    wrong = [f"{name}'s clock is {by:+.0f} s from ours" for name, by in apart.items() if abs(by) > TOLERANCE]
+    apart = differences(time.time(), {"kube-apiserver's": found.cluster.clock, "the store's": found.look.stamp})
+    wrong = [f"{name} clock is {by:+.0f} s from ours" for name, by in apart.items() if abs(by) > TOLERANCE]
     if wrong:
         return fail("clocks", "; ".join(wrong), CLOCK)
-    return ok("clocks", f"{' and '.join(['ours', *apart])} agree")
+    return ok("clocks", f"{', '.join(['ours', *apart])} agree")
 
 
 def differences(now: float, clocks: dict[str, float | None]) -> dict[str, float]:
