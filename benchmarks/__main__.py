@@ -13,7 +13,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import arrival, capture, collect, damping, download, health, identify, idle, report, storm
+from benchmarks import (
+    arrival,
+    capture,
+    cluster,
+    collect,
+    damping,
+    download,
+    event,
+    health,
+    identify,
+    idle,
+    report,
+    storm,
+)
 
 MEASURES: dict[str, Callable[[Path], list[report.Row]]] = {
     "capture_rate": capture.measure,
@@ -27,6 +40,8 @@ MEASURES: dict[str, Callable[[Path], list[report.Row]]] = {
     "first_byte": download.measure,
     "health": health.measure,
     "collect": collect.measure,
+    "cluster": cluster.measure,
+    "event": event.measure,
 }
 RESULT = Path("build/bench.json")
 SCRATCH = "/var/tmp"  # noqa: S108 # a real file system, and gigabytes of it; /tmp may be memory
