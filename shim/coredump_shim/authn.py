@@ -44,7 +44,7 @@ class Authenticator:
     def __init__(self, trust: Trust, reviews: Reviews) -> None:
         self._trust = trust
         self._reviews = reviews
-        self._tokens: Remembered[Caller | None] = Remembered(SECONDS, MOST)
+        self._tokens: Remembered[Caller | None] = Remembered(SECONDS, MOST, reviews.turn)
 
     def caller(self, headers: Headers) -> Caller:
         """Return who asks. Raises ApiError: 401, 403 for impersonation, 400 for headers that cannot be."""

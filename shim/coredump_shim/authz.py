@@ -41,7 +41,7 @@ class Authorizer:
 
     def __init__(self, reviews: Reviews) -> None:
         self._reviews = reviews
-        self._answers: Remembered[tuple[bool, str]] = Remembered(SECONDS, MOST)
+        self._answers: Remembered[tuple[bool, str]] = Remembered(SECONDS, MOST, reviews.turn)
 
     def check(self, caller: Caller, wanted: Attributes) -> None:
         """Raise ApiError 403 unless the caller may; 500 if nobody says so."""

@@ -30,6 +30,12 @@ class ConfigError(ValueError):
 
 
 RUN_DIR = "/run/coredump-shim"
+WATCHES = 64
+"""Watches at one time in a cluster: kubectl's, and two for each controller that looks after our objects."""
+RELAYED = 32
+"""Other requests at one time that wait for kube-apiserver's answer to them."""
+REVIEWED = 48
+"""Requests at one time that wait for kube-apiserver's word on who asks and what he may."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Config:
     @property
     def threads(self) -> int:
         """Return how many threads the server needs so that discovery finds a free one while a store hangs."""
-        return self.max_watches + self.max_reads + self.max_waiting + 8
+        asking = RELAYED + REVIEWED if self.joined else 0
+        return self.max_watches + self.max_reads + self.max_waiting + asking + 8
 
     @property
     def address(self) -> Address:
@@ -103,7 +110,8 @@ def joined(store: str, kubeconfig: str | None, run_dir: str) -> Config:
         raise ConfigError(
             f"--run-dir {run_dir} is not a directory; make it, for the shim's and HAProxy's group"
         )
-    return Config(root, joined=Joined(kubeconfig, os.path.abspath(run_dir)))
+    member = Joined(kubeconfig, os.path.abspath(run_dir))
+    return Config(root, joined=member, max_watches=WATCHES)
 
 
 def _check_directory(root: str, store: str) -> None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from coredump_shim.cluster import Cluster
+from coredump_shim.config import REVIEWED
 from coredump_shim.endpoint import Object
 from coredump_shim.status import ApiError, too_many
 
@@ -16,10 +19,10 @@ log = logging.getLogger(__name__)
 
 SECONDS = 10.0
 """How long an answer may be used again, as Kubernetes' own extension API servers do."""
+AT_ONCE = REVIEWED
+"""Requests that wait for a review: each holds a thread of the server, and discovery needs free ones."""
 MOST = 4096
 """Answers of one kind that are remembered."""
-AT_ONCE = 48
-"""Reviews at one time: each holds a thread of the server, and discovery needs some that are free."""
 
 
 class Reviews:
@@ -29,19 +32,18 @@ class Reviews:
         self._cluster = cluster
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
-    def ask(self, group: str, kind: str, spec: Object) -> Object:
-        """Return a review's status.
-
-        Raises ApiError 500 where kube-apiserver gives none: nothing is allowed then; 429 where too many wait.
-        """
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold a place among those who wait for a review. Raises ApiError 429 if there is none."""
         if not self._turns.acquire(blocking=False):
             raise too_many("too many requests wait for kube-apiserver to review them")
         try:
-            return self._ask(group, kind, spec)
+            yield
         finally:
             self._turns.release()
 
-    def _ask(self, group: str, kind: str, spec: Object) -> Object:
+    def ask(self, group: str, kind: str, spec: Object) -> Object:
+        """Return a review's status. Raises ApiError 500 without one: nothing is allowed then."""
         version = f"{group}/v1"
         try:
             answer = self._cluster.create(

@@ -186,6 +186,7 @@ def test_questions_leave_threads_for_others(
         first = threads.submit(authorizer.check, ALICE, DUMP)
         wait_for("one asks", lambda: bool(kubernetes.asked))
         assert refused(authorizer, Caller("bob")).code == 429
+        assert refused(authorizer).code == 429, "nor may the same answer be waited for"
         kubernetes.go.set()
         first.result(30)
         authorizer.check(Caller("bob"), DUMP)
