@@ -40,7 +40,7 @@ def store_owner(found: Installation) -> Finding:
     uid = found.cluster.get("/api/v1/namespaces/kube-system")["metadata"]["uid"]
     if not found.look.cluster:
         said = "the store does not say whose it is"
-        return warning("store owner", said, "start coredump-shim controller, which says so")
+        return warning("store owner", said, "a controller that leads says so; else its log says why not")
     if found.look.cluster != uid:
         said = f"the store is that of cluster {found.look.cluster}, and this one is {uid}"
         return fail("store owner", said, "give each cluster a store of its own; is --kubeconfig right?")
@@ -50,7 +50,9 @@ def store_owner(found: Installation) -> Finding:
 def clocks(found: Installation) -> Finding:
     """Check that kube-apiserver's clock and the store's are ours."""
     found.cluster.get("/version")
-    apart = differences(time.time(), {"kube-apiserver's": found.cluster.clock, "the store's": found.look.stamp})
+    apart = differences(
+        time.time(), {"kube-apiserver's": found.cluster.clock, "the store's": found.look.stamp}
+    )
     wrong = [f"{name} clock is {by:+.0f} s from ours" for name, by in apart.items() if abs(by) > TOLERANCE]
     if wrong:
         return fail("clocks", "; ".join(wrong), CLOCK)
