@@ -34,8 +34,9 @@ WATCHES = 64
 """Watches at one time in a cluster: kubectl's, and two for each controller that looks after our objects."""
 RELAYED = 32
 """Other requests at one time that wait for kube-apiserver's answer to them."""
-REVIEWED = 48
-"""Requests at one time that wait for kube-apiserver's word on who asks and what he may."""
+REVIEWED = 128
+"""Requests at one time that wait for kube-apiserver's word on who asks and what he may: as many as HAProxy
+lets through, since all of one busy caller's wait together when what was known of him is 10 s old."""
 
 
 @dataclass(frozen=True)
