@@ -245,6 +245,21 @@ def test_an_endpoint_that_a_user_made_stays_his(
     assert endpoint(plane, namespace, "mine")["metadata"].get("labels") is None
 
 
+def test_an_annotation_that_a_user_wrote_decides_nothing(
+    plane: ControlPlane, namespace: str, store: Path, once: Callable[..., str]
+) -> None:
+    crash(store, namespace, poduid=OLD)
+    once()
+    before = endpoint(plane, namespace)["metadata"]["annotations"][names.OBSERVED]
+    for lie in (json.dumps({"poduid": NEW, "signature": "", "storedBytes": 1 << 60}), "\n\x1b[31m"):
+        plane.kubectl(
+            "annotate", names.SHORT, "web", "-n", namespace, f"{names.OBSERVED}={lie}", "--overwrite"
+        )
+        said = once()
+        assert endpoint(plane, namespace)["metadata"]["annotations"][names.OBSERVED] == before
+        assert "\x1b" not in said
+
+
 def test_a_deleted_endpoint_comes_back_and_goes_with_the_dumps(
     plane: ControlPlane, namespace: str, store: Path, once: Callable[..., str]
 ) -> None:
@@ -465,9 +480,9 @@ def test_old_crashes_are_no_news(
 def test_a_quota_that_is_nearly_used_up_is_told(
     plane: ControlPlane, namespace: str, store: Path, start: Start
 ) -> None:
-    start("first", "--namespace-quota", "1000")
+    start("first", "--namespace-quota", "100k")
     wait_for("it leads", lambda: "first" in holder(plane))
-    crash(store, namespace, poduid=OLD, core=os.urandom(950))
+    crash(store, namespace, poduid=OLD, core=os.urandom(95_000))
     wait_for("the announcement is done", lambda: is_empty(store))
     (event,) = events(plane, namespace, "LowCoredumpSpace")
     assert f"namespace {namespace} uses" in event["message"]

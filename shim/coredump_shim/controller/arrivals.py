@@ -7,7 +7,7 @@ Not here: reading announcements (inbox), endpoints (sync), Events' words (notice
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from coredump_guard.quota import Usage
 from coredump_shim import beneath
@@ -48,6 +48,8 @@ class Arrivals:
         self._pace = pace
         self._quota = quota
         """Bytes that a namespace's dumps may take."""
+        self.low: Mapping[str, Usage] = {}
+        """Namespaces that near it, as the last collection measured them."""
 
     def round(self, going_on: Callable[[], bool]) -> tuple[int, int]:
         """Work once at what waits; return how many announcements were done, and how many pods failed.
@@ -128,7 +130,8 @@ class Arrivals:
     def _low_space(self, namespace: str, now: float) -> list[Notice]:
         if self._quota is None:
             return []
-        usage = Usage(namespace, self._sync.used(namespace), self._quota)
+        # Since then only cores were counted, which is less than all their dumps' files.
+        usage = self.low.get(namespace) or Usage(namespace, self._sync.used(namespace), self._quota)
         return [low_space(usage, int(now * 1_000_000))] if usage.nearly_full else []
 
 

@@ -173,8 +173,10 @@ class Controller:
         self._doubt = doubt
 
     def _collect(self) -> None:
-        for action in collect(self._cluster, self._root, self._rules, dry_run=self._acting.dry_run):
-            if self._acting.dry_run:
+        actions = collect(self._cluster, self._root, self._rules, dry_run=self._acting.dry_run)
+        self._arrivals.low = {action.usage.namespace: action.usage for action in actions if action.usage}
+        if self._acting.dry_run:
+            for action in actions:
                 print(f"would {action}", flush=True)
 
 

@@ -72,11 +72,11 @@ class Sync:
         """Signature and name of pods that no managed endpoint stands for."""
         self._others: dict[Pod, list[str]] = {}
         """Endpoints that people made, by the pod they stand for."""
-        self._used: Counter[str] | None = None
+        self._used = Counter[str]()
 
     def used(self, namespace: str) -> int:
-        """Return the bytes of a namespace's cores as they are stored; 0 before the first pass."""
-        return 0 if self._used is None else self._used[namespace]
+        """Return the bytes of a namespace's cores as they are stored, of those seen since the start."""
+        return self._used[namespace]
 
     def pod(self, namespace: str, poduid: str, known: Iterable[str] = ()) -> Synced:
         """Bring the endpoints of one pod in step; known: names of endpoints that stood for it."""
@@ -119,8 +119,8 @@ class Sync:
         own = self._own(namespace, name, dumps) if name else None
         for other in sorted(others - {name}):
             found = self._endpoints.get(namespace, other)
-            if found is not None and poduid_of(found) == poduid:
-                self._keep(found)
+            if found is not None:
+                self._keep(found)  # by its spec: what it was annotated with may be anybody's words
         if own is not None:
             self._keep(own)
         self._remember(namespace, poduid, name, own)
@@ -149,8 +149,7 @@ class Sync:
         status = endpoint.status(dumps)
         seen, before = Observed(poduid, signature, status["storedBytes"]), observed_of(found)
         self._endpoints.keep(found, status, seen)
-        if self._used is not None:
-            self._used[namespace] += seen.stored_bytes - (before.stored_bytes if before else 0)
+        self._used[namespace] += seen.stored_bytes - (before.stored_bytes if before else 0)
 
     def _remember(self, namespace: str, poduid: str, name: str, own: Object | None) -> None:
         pod = namespace, poduid
