@@ -45,7 +45,7 @@ def _look(root: str) -> Look:
     with beneath.directory(root) as fd:
         mounted = os.fstat(fd).st_dev != os.stat("..", dir_fd=fd).st_dev
         dump, unreadable = _read(fd)
-        used = bool(dump) or store.INCOMING in beneath.subdirectories(fd)
+        used = bool(dump) or store.INBOX in beneath.subdirectories(fd)
         stamp, readonly = _write(fd)
         return Look(mounted, used, dump, unreadable, _cluster(fd), stamp, readonly)
 

@@ -34,7 +34,7 @@ def test_a_dump_is_read_whoever_it_is_of(tmp_path: Path) -> None:
 
 
 def test_a_store_that_a_node_delivers_to_is_used(tmp_path: Path) -> None:
-    (tmp_path / store.INCOMING).mkdir()
+    (tmp_path / store.INBOX).mkdir()
     assert storelook.look(str(tmp_path), SECONDS).used
 
 
