@@ -1,12 +1,13 @@
 """HAProxy before the shim: what it lets through, and what it answers when no shim does.
 
-Who gets in and what he may: test_access. Past kube-apiserver we are the front proxy by a certificate like that
-of its own.
+Who gets in and what he may: test_access. Past kube-apiserver we are the front proxy, by a certificate.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import errno
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from coredump_shim import discovery, haproxy, names, openapi, rundir
+from coredump_shim import discovery, frontca, haproxy, names, openapi, rundir
 from testbed.cluster.certificates import Authority, Certificate
 from testbed.cluster.controlplane import PROXY_CLIENT, ControlPlane, delete_namespace
 from testbed.cluster.product import APISERVICE, HOST, PORT, Gateway, Product
@@ -75,13 +76,20 @@ def silent(gateway: Gateway) -> Iterator[None]:
 
 @contextlib.contextmanager
 def dead(gateway: Gateway) -> Iterator[None]:
-    """Have no shim; afterwards it serves again."""
+    """Have no process of the shim, from just now on; afterwards it serves again."""
     gateway.shim.kill()
     try:
+        wait_for("its processes end", lambda: refuses(rundir.path(str(gateway.run_dir), rundir.SHIM_SOCKET)))
         yield
     finally:
         gateway.shim.start()
         gateway.wait_for_shim()
+
+
+def refuses(path: str) -> bool:
+    """Whether nobody listens on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == errno.ECONNREFUSED
 
 
 def endpoint(namespace: str, name: str) -> str:
@@ -409,6 +417,37 @@ def test_downloads_at_their_limit_hold_up_nothing_else(
         return gateway.get(dumps, *ADMIN, "-I", client=proxy)[0] == 200
 
     wait_for("a place for another download", again)
+
+
+def test_a_connection_is_kept_while_its_certificate_is_good(
+    gateway: Gateway, plane: ControlPlane, proxy: Certificate
+) -> None:
+    for client, kept in ((proxy, True), (None, True), (plane.ca.issue("front-wrong", PROXY_CLIENT), False)):
+        headers, _ = read(gateway, names.ROOT, client=client)
+        assert (headers.get("connection") != "close") == kept
+
+
+def test_a_watch_ends_with_its_reader(
+    plane: ControlPlane, product: Product, gateway: Gateway, namespace: str
+) -> None:
+    """Its place, and the shim's thread, are for the next one."""
+    resource = f"{names.RESOURCE}.{names.VERSION}.{names.GROUP}"
+    command = plane.command("get", resource, "--namespace", namespace, "--watch")
+    with subprocess.Popen(command, env=plane.environment, stdout=subprocess.DEVNULL) as watch:
+        try:
+            wait_for("the watch is there", lambda: watches(gateway) == 1)
+        finally:
+            watch.kill()
+    wait_for("the watch is gone", lambda: watches(gateway) == 0)
+
+
+def watches(gateway: Gateway) -> int:
+    """Return how many HAProxy has under way."""
+    lines = frontca.command(rundir.path(str(gateway.run_dir), rundir.ADMIN_SOCKET), "show stat").splitlines()
+    (found,) = (
+        each for each in csv.DictReader(lines) if each["# pxname"] == "watches" and each["svname"] == "shim"
+    )
+    return int(found["scur"])
 
 
 def test_one_of_two_gateways_is_gone(plane: ControlPlane, product: Product, namespace: str) -> None:
