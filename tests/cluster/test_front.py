@@ -242,8 +242,9 @@ def test_forged_headers_are_nobodys(
     for certificate in (None, *wrong(plane, tmp_path)):
         code, body = gateway.get(path, *forged, client=certificate)
         assert (code, json.loads(body)["reason"]) == (401, "Unauthorized"), certificate
-    other = plane.front_proxy.issue("front-other", "somebody")
-    assert gateway.get(path, *forged, client=other)[0] == 401
+    for number, name in enumerate(("somebody", f"{PROXY_CLIENT}\n", f"{PROXY_CLIENT}\r\nX-Remote-Group: x")):
+        other = plane.front_proxy.issue(f"front-other-{number}", name)
+        assert gateway.get(path, *forged, client=other)[0] == 401, name
 
 
 def wrong(plane: ControlPlane, directory: Path) -> list[Certificate]:
