@@ -11,12 +11,12 @@ import pytest
 from benchmarks import curl
 
 BODY = b"core" * 1000
-TOKEN = "right"
+ALLOWED = "right"
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        known = self.headers["Authorization"] == f"Bearer {TOKEN}"
+        known = self.headers["Authorization"] == f"Bearer {ALLOWED}"
         self.send_response(200 if known else 401)
         self.send_header("Content-Length", str(len(BODY)))
         self.end_headers()
@@ -37,12 +37,12 @@ def address() -> Iterator[str]:
 
 
 def test_what_was_fetched(address: str) -> None:
-    got = curl.fetch(curl.Server("http://named.example", address=address, token=TOKEN), "/dump")
+    got = curl.fetch(curl.Server("http://named.example", address=address, token=ALLOWED), "/dump")
     assert (got.status, got.length, got.body) == (200, len(BODY), len(BODY))
     assert 0 < got.first <= got.last
 
 
-@pytest.mark.parametrize(("path", "token"), [("/short", TOKEN), ("/dump", "wrong")])
+@pytest.mark.parametrize(("path", "token"), [("/short", ALLOWED), ("/dump", "wrong")])
 def test_what_is_not_whole_is_an_error(address: str, path: str, token: str) -> None:
     with pytest.raises(RuntimeError, match="ended with"):
         curl.fetch(curl.Server(f"http://{address}", token=token), path)
