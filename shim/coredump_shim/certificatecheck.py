@@ -72,7 +72,11 @@ def _shown(check: str, address: Address, found: Installation) -> Finding:
     except ValueError as error:
         return fail(check, f"the APIService's caBundle {error}", "put the CA's certificate there, as PEM")
     except OSError as error:
-        return fail(check, f"{where}: {error.strerror or error}", "is that HAProxy, and does it speak TLS?")
+        return fail(
+            check,
+            f"{where}: {error.strerror or error}",
+            "is that HAProxy, does it speak TLS, are all its connections taken?",
+        )
     if server.protocol == certificates.HTTP2:
         return fail(check, f"{where} speaks HTTP/2, which hides that a download was cut", "alpn http/1.1")
     remedy = "renew it, and reload HAProxy"
