@@ -18,6 +18,10 @@ from coredump_shim.status import ApiError
 TEMPLATE = "haproxy.cfg.template"
 BUFFER = 1 << 16
 """HAProxy's buffers, in bytes: a request's head, and a document that it answers with, must fit into one."""
+SOURCE = 600
+"""Connections of one address; all backends together serve it no more than about 500 at a time."""
+STRANGER = 64
+"""Connections of one address whose certificate is none, or not verified; each is closed after an answer."""
 RETRY_AFTER = 2
 """Seconds; kubectl tries ten times, and a shim that is started again is back sooner."""
 
@@ -68,6 +72,8 @@ def text(settings: Settings, documents: Iterable[Document]) -> str:
         discovery=" ".join(dict.fromkeys(document.path for document in ordered)),
         dump=front.DUMP,
         downloads=settings.downloads,
+        source=SOURCE,
+        stranger=STRANGER,
         errors="\n".join(map(_error, ERRORS)),
         documents="\n".join(line for document in ordered for line in _rules(settings, document)),
     )

@@ -23,7 +23,8 @@ from typing import Any
 
 import pytest
 
-from coredump_shim import discovery, frontca, haproxy, names, openapi, rundir
+from coredump_shim import discovery, frontca, haproxy, haproxycfg, names, openapi, rundir
+from testbed.cluster import network
 from testbed.cluster.certificates import Authority, Certificate
 from testbed.cluster.controlplane import PROXY_CLIENT, ControlPlane, delete_namespace
 from testbed.cluster.product import APISERVICE, HOST, PORT, Gateway, Product
@@ -420,10 +421,29 @@ def test_downloads_at_their_limit_hold_up_nothing_else(
     wait_for("a place for another download", again)
 
 
+def test_strangers_take_no_connection_from_others(
+    plane: ControlPlane, product: Product, gateway: Gateway, proxy: Certificate
+) -> None:
+    """Whoever shows no certificate has few connections, and whoever does not finish a handshake not all."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(haproxycfg.STRANGER):
+            stack.enter_context(connect(product, gateway))
+        with pytest.raises((OSError, ssl.SSLError)):  # the handshake, or the first bytes after it
+            connection = stack.enter_context(connect(product, gateway))
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not connection.recv(1)
+            raise ConnectionResetError
+        other = (network.GATEWAYS[-1], 0)
+        for _ in range(4 * haproxycfg.SOURCE):
+            stack.enter_context(socket.create_connection((gateway.address, PORT), SECONDS, other))
+        assert gateway.get(names.ROOT, *ADMIN, client=proxy)[0] == 200
+        assert plane.kubectl("get", "--raw", names.ROOT, "--request-timeout=5s")
+
+
 def test_a_connection_is_kept_while_its_certificate_is_good(
     gateway: Gateway, plane: ControlPlane, proxy: Certificate
 ) -> None:
-    for client, kept in ((proxy, True), (None, True), (plane.ca.issue("front-wrong", PROXY_CLIENT), False)):
+    for client, kept in ((proxy, True), (None, False), (plane.ca.issue("front-wrong", PROXY_CLIENT), False)):
         headers, _ = read(gateway, names.ROOT, client=client)
         assert (headers.get("connection") != "close") == kept
 
