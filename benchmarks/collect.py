@@ -81,6 +81,7 @@ def _endpoints(pods: dict[str, list[str]]) -> list[Object]:
 
 
 def _fill(root: Path, pods: dict[str, list[str]]) -> None:
+    (root / store.INBOX).mkdir()
     start = 0
     for namespace, uids in pods.items():
         for uid in uids:

@@ -125,7 +125,7 @@ def binding(plane: ControlPlane, rights: None) -> Iterator[str]:
 @pytest.fixture
 def scene(plane: ControlPlane, namespace: str, tmp_path: Path, binding: str, elsewhere: None) -> Scene:
     root = tmp_path / "store"
-    root.mkdir()
+    (root / ".inbox").mkdir(parents=True)
     made = Scene(plane, namespace, root, Cluster(str(plane.kubeconfig(COLLECTOR))))
     wait_for("the rights are effective", lambda: _may(made), 10)
     return made
@@ -143,7 +143,6 @@ def _may(scene: Scene) -> bool:
 def test_a_pods_dumps_and_endpoint_go_once_it_is_gone_for_long_enough(scene: Scene) -> None:
     poduid, stays = scene.pod("web"), scene.pod("db")
     dump, other = scene.dump(poduid), scene.dump(stays, pod="db")
-    (scene.root / ".inbox").mkdir()
     (scene.root / ".inbox" / dump.name).write_text("")
     scene.endpoint(poduid)
     scene.endpoint(stays, "db")
@@ -317,6 +316,17 @@ def test_another_clusters_store_is_left_alone(scene: Scene) -> None:
     with pytest.raises(Doubt, match=r"store of another cluster.*11111111.*right kubeconfig"):
         scene.collect()
     assert scene.listing() == before
+
+
+def test_a_directory_that_no_node_delivered_to_is_no_store(scene: Scene) -> None:
+    (scene.root / ".inbox").rmdir()
+    before = scene.listing()
+    with pytest.raises(Doubt, match="is the store mounted"):
+        scene.collect(dry_run=True)
+    assert scene.listing() == before
+    with pytest.raises(Doubt, match="is the store mounted"):
+        scene.collect()
+    assert not (scene.root / ".cluster").exists()
 
 
 def test_an_owner_that_is_no_clusters_is_not_replaced(scene: Scene) -> None:

@@ -23,8 +23,8 @@ _EVERYWHERE = ("default", "kube-")
 def claim(cluster: Cluster, root: str, present: Presence, alive: Alive, *, dry_run: bool) -> None:
     """Make sure that the store is this cluster's; one that is nobody's yet becomes so, unless it is dry_run.
 
-    Raises Doubt if it is another's, or nobody's and full of dumps that this cluster knows nothing of;
-    ApiError, OSError.
+    Raises Doubt if it is another's, if it is nobody's and full of dumps that this cluster knows nothing of, or
+    if nothing was ever delivered to it, as to the directory beneath a mount point; ApiError, OSError.
     """
     uid = str(cluster.get(f"/api/v1/namespaces/{ALWAYS}")["metadata"]["uid"])
     owner = _owner(root)
@@ -36,6 +36,8 @@ def claim(cluster: Cluster, root: str, present: Presence, alive: Alive, *, dry_r
         )
     if owner:
         return
+    if not _is_a_store(root):
+        raise Doubt(f"{root} has no {store.INBOX}, which the first delivery makes: is the store mounted?")
     if not _is_plausible(root, present, alive):
         raise Doubt(
             f"{root} has dumps, but of no pod and no namespace that {cluster.server} has: is it the right"
@@ -51,6 +53,11 @@ def _owner(root: str) -> str | None:
             return beneath.read(fd, store.CLUSTER, 256).decode("ascii", "replace").strip()
         except FileNotFoundError:
             return None
+
+
+def _is_a_store(root: str) -> bool:
+    with beneath.directory(root) as fd:
+        return tree.exists(fd, store.INBOX)
 
 
 def _is_plausible(root: str, present: Presence, alive: Alive) -> bool:

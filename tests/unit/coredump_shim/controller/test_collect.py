@@ -35,6 +35,7 @@ class Scene:
 
     def __init__(self, directory: Path, kubeconfig: str, there: World) -> None:
         self.root, self.world = directory / "store", there
+        (self.root / ".inbox").mkdir(parents=True)
         self.kept = write_dump(self.root, poduid=HERE)
         self.lost = write_dump(self.root, poduid=GONE)
         self.cluster = Cluster(kubeconfig)
