@@ -8,18 +8,13 @@ annotation only: the UID of its mirror pod is another (kubernetes/pkg/kubelet/ty
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from coredump_guard import store
 from coredump_shim import endpoint, names
 from coredump_shim.catalog import Catalog
-from coredump_shim.cluster import METADATA_ONLY, Cluster, is_gone
+from coredump_shim.cluster import Cluster, is_gone
 from coredump_shim.deadline import Deadline
 from coredump_shim.endpoint import Object
 from coredump_shim.status import ApiError, invalid, no_endpoint, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MIRROR = "kubernetes.io/config.mirror"
 """Annotation of a mirror pod: the UID that the kubelet gave the static pod."""
@@ -65,15 +60,15 @@ class PodUids:
         return uid
 
     def check(self, namespace: str, name: str, uid: str) -> None:
-        """Raise ApiError 422 for a UID that no pod of this namespace has or had, as far as is known."""
+        """Raise ApiError 422 for a UID that is neither the named pod's nor that of one with dumps there."""
         live = self._live(namespace, name)
         if live is not None and uid == uid_of(live):
             return
-        if self._deadline.call(self._catalog.dumps, namespace, uid) or uid in self._uids(namespace):
+        if self._deadline.call(self._catalog.dumps, namespace, uid):
             return
         sentence = (
-            f"there is no pod with UID {shown(uid)} in this namespace, and the store has no dump of one; "
-            "leave it out to have the UID of the pod of this name"
+            f"no pod of this name has the UID {shown(uid)}, and the store has no dump of such a pod in this "
+            "namespace; leave it out to have the UID of the pod of this name"
         )
         raise invalid(name, "spec.poduid", sentence)
 
@@ -86,11 +81,6 @@ class PodUids:
             if is_gone(error):
                 return None
             raise
-
-    def _uids(self, namespace: str) -> Iterator[str]:
-        for page in self._cluster.pages(f"/api/v1/namespaces/{namespace}/pods", METADATA_ONLY):
-            for pod in page:
-                yield uid_of(pod)
 
     def _newest_stored(self, namespace: str, name: str) -> str | None:
         dumps = self._deadline.call(self._catalog.dumps, namespace)

@@ -81,7 +81,7 @@ def events(watched: Watched, janitor: Janitor) -> Iterator[bytes]:
     """Yield the lines of a watch for the caller. Raises LostError if kube-apiserver is lost meanwhile."""
     try:
         with janitor.looking_after(watched):
-            for line in _lines(watched.answer.stream(1 << 16)):
+            for line in lines(watched.answer.stream(1 << 16)):
                 yield rewrite.event_to_caller(line)
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         if not watched.ended:
@@ -91,7 +91,7 @@ def events(watched: Watched, janitor: Janitor) -> Iterator[bytes]:
         watched.answer.close()
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield whole lines. Raises LostError for half a one at the end."""
     rest = b""
     for chunk in chunks:

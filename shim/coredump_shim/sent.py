@@ -19,7 +19,7 @@ _PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 def whole(request: Request) -> Object:
     """Return an object. Raises ApiError 400, 413 or 415."""
-    if request.mimetype not in _WHOLE:
+    if _media_type(request) not in _WHOLE:
         raise _unsupported(_WHOLE)
     return _object(payload.from_yaml(request.get_data()))
 
@@ -46,11 +46,17 @@ def delete_options(request: Request) -> tuple[Any, str] | None:
     text = request.get_data()
     if not text:
         return None
-    if request.mimetype == payload.JSON:
+    media_type = _media_type(request)
+    if media_type == payload.JSON:
         return _object(payload.from_json(text)), payload.JSON
-    if request.mimetype not in (payload.YAML, _PROTOBUF):
+    if media_type not in (payload.YAML, _PROTOBUF):
         raise _unsupported((*_WHOLE, _PROTOBUF))
-    return text, request.mimetype
+    return text, media_type
+
+
+def _media_type(request: Request) -> str:
+    """Return what the body is; who does not say sends JSON, as `kubectl create --raw` does."""
+    return request.mimetype or payload.JSON
 
 
 def _object(body: Any) -> Object:

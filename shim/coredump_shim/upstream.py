@@ -14,6 +14,7 @@ from flask import Response, request
 
 from coredump_shim import caller, forwarding, listing, payload, relaywatch, rewrite
 from coredump_shim.cluster import Cluster, error_of
+from coredump_shim.config import RELAYED
 from coredump_shim.forwarding import Query
 from coredump_shim.relaywatch import Janitor, LostError, Watched
 from coredump_shim.status import ApiError, unavailable
@@ -21,8 +22,6 @@ from coredump_shim.stream import Streams
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 32
-"""Requests under way, beside watches: each holds a thread of the server while kube-apiserver thinks."""
 GRACE = 30.0
 """Seconds by which kube-apiserver may be late to end a watch."""
 CHUNK = 1 << 16
@@ -42,7 +41,7 @@ class Upstream:
     def __init__(self, cluster: Cluster, max_watches: int) -> None:
         self._cluster = cluster
         self._watches = Streams(max_watches)
-        self._requests = Streams(AT_ONCE, "requests to kube-apiserver")
+        self._requests = Streams(RELAYED, "requests to kube-apiserver")
         self._janitor = Janitor()
 
     def one(self, method: str, path: str, query: Query, body: Body | None = None) -> Response:
