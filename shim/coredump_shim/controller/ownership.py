@@ -23,8 +23,8 @@ _EVERYWHERE = ("default", "kube-")
 def claim(cluster: Cluster, root: str, present: Presence, alive: Alive, *, dry_run: bool) -> None:
     """Make sure that the store is this cluster's; one that is nobody's yet becomes so, unless it is dry_run.
 
-    Raises Doubt if it is another's, if it is nobody's and full of dumps that this cluster knows nothing of, or
-    if nothing was ever delivered to it, as to the directory beneath a mount point; ApiError, OSError.
+    Raises Doubt if it is another's, if it is nobody's and full of dumps this cluster knows nothing of, or if
+    nothing was ever delivered to it, as to the directory beneath a mount point; ApiError, OSError.
     """
     uid = str(cluster.get(f"/api/v1/namespaces/{ALWAYS}")["metadata"]["uid"])
     owner = _owner(root)
