@@ -34,7 +34,7 @@ def to_caller(chunks: Iterator[bytes]) -> Iterator[bytes]:
         else:
             value = text.value()
             yield rewrite.encoded(rewrite.to_caller({name: value})[name])
-        if text.next() == ",":
+        if text.next() != "}":
             text.expect(",")
         before = b","
     text.expect("}")
@@ -47,7 +47,7 @@ def _array(text: _Text, change: Callable[[Object], Object]) -> Iterator[bytes]:
     before = b"["
     while text.next() != "]":
         yield before + rewrite.encoded(change(text.value()))
-        if text.next() == ",":
+        if text.next() != "]":
             text.expect(",")
         before = b","
     text.expect("]")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from flask import Flask
 
-from coredump_shim import discovery
+from coredump_shim import discovery, names, objects, relay
 
 from .conftest import Api, json_of
 
@@ -99,3 +100,34 @@ def test_health(api: Api, path: str) -> None:
 def test_version(api: Api) -> None:
     found: dict[str, Any] = json_of(api.client.get("/version"))
     assert found["gitVersion"].startswith(f"v{found['major']}.{found['minor']}.")
+
+
+def test_a_cluster_keeps_core_v1_to_itself() -> None:
+    paths = {document.path for document in discovery.documents(joined=True)}
+    assert paths == {"/apis", "/apis/coredump.fujitsu.com", names.ROOT}
+    assert {document.path for document in discovery.documents(joined=False)} - paths == {"/api", "/api/v1"}
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_documents_are_what_is_served(joined: bool) -> None:
+    app = Flask(__name__)
+    app.register_blueprint(discovery.blueprint(joined=joined))
+    accept = {"": "application/json", "v2": V2, "v2beta1": V2BETA1}
+    for document in discovery.documents(joined=joined):
+        answer = app.test_client().get(document.path, headers={"Accept": accept[document.form]})
+        assert (answer.data, answer.headers["ETag"]) == (document.body, document.etag)
+        assert answer.headers["Content-Type"] == document.content_type
+
+
+def test_verbs_of_a_cluster_are_those_that_are_relayed() -> None:
+    """What is said of the objects is the same with a cluster, so the same must be served."""
+    objects_served, relayed = (_rules(module) for module in (objects, relay))
+    assert relayed == objects_served
+
+
+def _rules(module: Any) -> set[tuple[str, str]]:
+    app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    parts = (None, None, 1) if module is relay else (None, None)
+    app.register_blueprint(module.blueprint(*parts))
+    return {(rule.rule, method) for rule in app.url_map.iter_rules() for method in rule.methods or ()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coredump_shim import openapi, schema
+from coredump_shim import openapi, payload, schema
 from coredump_shim.endpoint import Object
 
 from .conftest import Api, json_of
@@ -58,3 +58,14 @@ def check(thing: Any, described: Object, where: str) -> None:
             check(value, described["properties"][key], f"{where}.{key}")
     for item in thing if isinstance(thing, list) else ():
         check(item, described["items"], f"{where}[]")
+
+
+def test_a_cluster_takes_each_kind_of_patch_that_kube_apiserver_does() -> None:
+    third, second = openapi.version_3(joined=True), openapi.version_2(joined=True)
+    [patch] = [each["patch"] for each in third["paths"].values() if "patch" in each]
+    assert set(patch["requestBody"]["content"]) == set(payload.PATCHES)
+    [patch] = [each["patch"] for each in second["paths"].values() if "patch" in each]
+    assert set(patch["consumes"]) == set(payload.PATCHES)
+    assert {each["name"] for each in patch["parameters"]} >= {"fieldValidation", "dryRun", "fieldManager"}
+    [alone] = [each["patch"] for each in openapi.version_3()["paths"].values() if "patch" in each]
+    assert list(alone["requestBody"]["content"]) == [payload.MERGE_PATCH]
