@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 ADDRESS = "198.18.0.1"
 """The control plane's; 198.18.0.0/15 is reserved for tests (RFC 2544). kube-apiserver refuses loopback
@@ -49,6 +50,18 @@ def outside() -> Iterator[None]:
     finally:
         _set(here)
         os.close(here)
+
+
+def inhabitants() -> set[int]:
+    """Return the ids of the other processes in this thread's network namespace; none before enter()."""
+    if not enter.cache_info().currsize:
+        return set()
+    ours, found = os.readlink("/proc/thread-self/ns/net"), set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.readlink(process / "ns/net") == ours:
+                found.add(int(process.name))
+    return found - {os.getpid()}
 
 
 def _set(namespace: int) -> None:

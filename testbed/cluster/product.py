@@ -54,6 +54,10 @@ def installed(
         product.close()
 
 
+RUN = "coredump-guard-gateway-"
+"""Begins the names of run directories."""
+
+
 class Product:
     """The product as it is installed; installed() makes one."""
 
@@ -81,7 +85,7 @@ class Product:
     def close(self) -> None:
         """End the programs, and delete the objects, so that the cluster is as it was."""
         for gateway in self.gateways:
-            gateway.kill()
+            gateway.close()
         if self.plane.apiserver.alive():
             # First, since no namespace can be deleted while it is there and nobody answers.
             self.plane.kubectl("delete", "apiservice", APISERVICE, "--ignore-not-found")
@@ -96,7 +100,7 @@ class Product:
             self.plane.kubectl("apply", "-k", str(self.overlay()))
             yield self.gateways[-1]
         finally:
-            self.gateways.pop().kill()
+            self.gateways.pop().close()
             self.plane.kubectl("apply", "-k", str(self.overlay()))
 
     def overlay(self) -> Path:
@@ -125,7 +129,7 @@ class Product:
         )
 
     def _gateway(self, number: int) -> Gateway:
-        directory = Path(tempfile.mkdtemp(prefix=f"{number}-", dir=self.directory))
+        directory = Path(tempfile.mkdtemp(prefix=f"gateway-{number}-", dir=self.directory))
         return Gateway(self, directory, network.GATEWAYS[number], controller=self._controller)
 
     def _patches(self) -> dict[str, dict[str, object]]:
@@ -144,8 +148,8 @@ class Gateway:
 
     def __init__(self, product: Product, directory: Path, address: str, *, controller: bool) -> None:
         self.product, self.directory, self.address = product, directory, address
-        self.run_dir = directory / "run"
-        self.run_dir.mkdir(parents=True)
+        # Not below the directory: HAProxy takes no path of a socket that is longer than 97 bytes.
+        self.run_dir = Path(tempfile.mkdtemp(prefix=RUN, dir="/run"))
         self.url = f"https://{address}:{PORT}"
         self.shim = self._program(
             "shim", [*self._command("serve"), *self._store, "--run-dir", str(self.run_dir)]
@@ -171,11 +175,12 @@ class Gateway:
         if self.controller is not None:
             self.controller.start()
 
-    def kill(self) -> None:
-        """End everything at once."""
+    def close(self) -> None:
+        """End everything at once, for good."""
         for program in (self.controller, self.shim, self.haproxy):
             if program is not None:
                 program.kill()
+        shutil.rmtree(self.run_dir)
 
     def configure(self) -> str:
         """Write HAProxy's configuration as the command does, and return what it says."""

@@ -20,12 +20,17 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 60
 """How long a program may take to be ready: this machine may be busy with others' runs."""
 
-_running: dict[int, str] = {}
+_running: dict[int, Program] = {}
 
 
 def running() -> set[int]:
     """Return the ids of the programs that run now, without their children."""
     return set(_running)
+
+
+def tails(lines: int = 6) -> dict[str, str]:
+    """Return the end of the log of each program that runs, by its name."""
+    return {each.name: each.tail(lines) for each in _running.values()}
 
 
 @cache
@@ -73,7 +78,7 @@ class Program:
                 start_new_session=True,
                 env=self.environment,
             )
-        _running[self._process.pid] = self.name
+        _running[self._process.pid] = self
         try:
             wait_for(f"{self.name} is ready ({self.log})", self._is_ready, SECONDS)
         except BaseException:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from testbed import programs
-from testbed.cluster import program
+from testbed.cluster import network, program
 from testbed.cluster.controlplane import ControlPlane, control_plane, delete_namespace
 from testbed.cluster.guard import guard
 from testbed.cluster.node import Node
 from testbed.cluster.node import node as running_node
+from testbed.waiting import wait_for
 from tests.support import leftovers
 
 if TYPE_CHECKING:
@@ -40,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have a failure show the end of each program's log."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"end of the log of {name}", tail) for name, tail in program.tails().items()]
+    return report
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cluster_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the run if the cluster leaves a process, a mount or a changed core setting behind."""
@@ -47,6 +58,9 @@ def _cluster_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     before = leftovers.look(directory)
     yield
     left = leftovers.since(before, directory)
+    with contextlib.suppress(TimeoutError):
+        wait_for("the cluster's network is empty", lambda: not network.inhabitants(), leftovers.GRACE)
+    left += [f"process {pid} in its network" for pid in network.inhabitants()]
     if left:
         pytest.fail("left behind: " + "; ".join(left))
 

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from testbed import cgroups
 from testbed.cluster.controlplane import ControlPlane, KubectlError, delete_namespace, pod_manifest
-from testbed.cluster.node import TUNABLES, Node
+from testbed.cluster.guard import RUNTIME
+from testbed.cluster.node import CGROUP, KUBELET, TUNABLES, Node
 from testbed.cluster.workloads import container, pod
 from testbed.waiting import wait_for
 
+ROOT = Path(__file__).parents[2]
+UP = 700
+"""Seconds until a cluster with a node is there: whoever else holds core_pattern is waited for."""
 ALONE = """
 import sys
 from pathlib import Path
@@ -23,6 +28,13 @@ with control_plane(Path(sys.argv[1])) as plane:
     print(plane.etcd.pid, plane.apiserver.pid, plane.controllers.pid, flush=True)
     sys.stdin.read()
 """
+
+
+def command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:  # has ended meanwhile
+        return ""
 
 
 @pytest.fixture
@@ -34,7 +46,7 @@ def alone(tmp_path: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
 
 
@@ -102,6 +114,27 @@ def test_nothing_is_left(alone: subprocess.Popen[str], end: str) -> None:
             alone.kill()
         alone.communicate(timeout=30)
     wait_for("its programs have ended", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_cluster_to_play_with(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "testbed.cluster", str(tmp_path / "cluster")]
+        cluster = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
+    try:
+        wait_for("make cluster is up", lambda: cluster.poll() or "To end it" in log.read_text(), UP)
+        says = [line for line in log.read_text().splitlines() if line.startswith("    ")]
+        assert cluster.poll() is None and len(says) > 5, log.read_text()
+        shell = ["bash", "-ec", "\n".join(says)]
+        done = subprocess.run(shell, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        assert "CoreDumped" in done.stdout and "in step_one" in done.stdout
+    finally:
+        cluster.terminate()
+        assert cluster.wait(timeout=60) == 0
+    assert "Ended by SIGTERM" in log.read_text()
+    assert not [process for process in Path("/proc").glob("[0-9]*") if str(tmp_path) in command_line(process)]
+    assert not cgroups.directories(CGROUP) and not RUNTIME.exists() and not KUBELET.exists()
 
 
 def test_pod_of_the_node_crashes_and_its_dump_is_stored(

@@ -1,0 +1,145 @@
+"""`make cluster`: a cluster to play with, the product installed in it, until it is interrupted.
+
+Usage: python -m testbed.cluster [DIRECTORY], by default build/cluster, which is emptied first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import yaml
+
+from testbed import programs
+from testbed.cluster import workloads
+from testbed.cluster.controlplane import ControlPlane, control_plane
+from testbed.cluster.guard import guard
+from testbed.cluster.node import Node, node
+from testbed.cluster.product import installed
+from testbed.cluster.program import built
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DIRECTORY = Path("build/cluster")
+WRAPPER = """\
+#!/bin/sh
+# kubectl in the cluster's network, as its administrator.
+test -e /proc/{pid}/ns/net || {{ echo "this cluster has ended; make cluster starts one" >&2; exit 1; }}
+exec nsenter --net=/proc/{pid}/ns/net env HOME={home} KUBECONFIG={kubeconfig} {kubectl} "$@"
+"""
+USAGE = """
+The cluster is up: one node, the product installed. To see it work, in another shell, as root:
+
+    {d}/kubectl apply -f {d}/web.yaml
+    {d}/kubectl wait --for=create cde/web --timeout=30s
+    {d}/kubectl describe pod web
+    {d}/kubectl get cde
+    {d}/kubectl get --raw {dump} > {d}/coredump.tar.gz
+    mkdir {d}/coredump && tar -xzf {d}/coredump.tar.gz -C {d}/coredump
+    gdb -batch -ex backtrace {program} {d}/coredump/app/*/core
+
+web.yaml is a pod that crashes; loop.yaml a Deployment whose pod does so again and again. There is no
+scheduler, no network plugin and no registry: pods of your own need what these have, nodeName and so on.
+{d}/kubectl is the administrator's; be somebody else by --as alice --as-group devs.
+Logs: {d}/*.log, {d}/node, {d}/product*/gateway-0*. Dumps: {d}/store.
+To end it: Ctrl-C here, or kill {pid}
+"""
+
+
+class Interrupted(BaseException):
+    """One of INTERRUPTS came; no Exception, so that nothing takes it for a failure."""
+
+
+def main() -> int:
+    """Run a cluster until it is interrupted; returns the exit status."""
+    if os.geteuid() != 0:
+        print("make cluster needs root: network namespaces, containers, core_pattern", file=sys.stderr)
+        return 2
+    for number in INTERRUPTS:
+        signal.signal(number, _interrupt)
+    directory = Path(sys.argv[1]) if sys.argv[1:] else DIRECTORY
+    try:
+        with _emptied(directory), _cluster(directory):
+            while True:
+                signal.pause()
+    except Interrupted as interrupted:
+        print(f"\nEnded by {interrupted}: nothing of it runs any more. Its logs are in {directory}.")
+    return 0
+
+
+@contextmanager
+def _emptied(directory: Path) -> Iterator[None]:
+    """Hold a directory that nobody else has, with nothing in it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory.parent / f"{directory.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another cluster runs in {directory}; name another directory") from None
+        shutil.rmtree(directory)
+        (directory / "store").mkdir(parents=True)
+        yield
+
+
+@contextmanager
+def _cluster(directory: Path) -> Iterator[None]:
+    full = directory.resolve()
+    with ExitStack() as stack:
+        with _step("etcd, kube-apiserver, kube-controller-manager"):
+            plane = stack.enter_context(control_plane(full))
+        with _step("HAProxy, coredump-shim and its controller, manifests/"):
+            stack.enter_context(installed(plane, full / "store"))
+        with _step("containerd, kubelet (waits for whoever else holds core_pattern)"):
+            ready = stack.enter_context(node(plane))
+        with _step("coredump-guard, core_pattern"):
+            stack.enter_context(guard(ready.directory / "guard", full / "store"))
+        program = programs.program("crash")
+        _write_files(full, plane, ready, program)
+        stack.callback((full / "kubectl").unlink)
+        path = "/apis/coredump.fujitsu.com/v1alpha1/namespaces/default/coredumpendpoints/web/dump"
+        print(USAGE.format(d=directory, dump=path, program=program, pid=os.getpid()), flush=True)
+        yield
+
+
+def _write_files(directory: Path, plane: ControlPlane, ready: Node, program: Path) -> None:
+    """Write what people need: kubectl, its kubeconfig, and something that crashes."""
+    image = ready.runtime.add_image(program)
+    app = workloads.container("app", image)
+    for name, workload in {
+        "web": workloads.pod("default", "web", app),
+        "loop": workloads.deployment("default", "loop", app),
+    }.items():
+        (directory / f"{name}.yaml").write_text(yaml.safe_dump(workload, sort_keys=False))
+    kubeconfig = directory / "kubeconfig"
+    shutil.copy(plane.kubeconfig("admin"), kubeconfig)
+    places = {"home": directory, "kubeconfig": kubeconfig, "kubectl": built("kubectl")}
+    quoted = {name: shlex.quote(str(path)) for name, path in places.items()}
+    wrapper = directory / "kubectl"
+    wrapper.write_text(WRAPPER.format(pid=os.getpid(), **quoted))
+    wrapper.chmod(0o755)
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    print(f"starting {what} …", flush=True)
+    yield
+    print(f"{time.monotonic() - started:7.2f} s", flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Unwind, once: taking things down is not to be interrupted."""
+    for other in INTERRUPTS:
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(signal.Signals(number).name)
+
+
+sys.exit(main())
