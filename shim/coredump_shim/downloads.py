@@ -5,6 +5,7 @@ Not here: the archive (archive), what a query means (selection, parts), and whic
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.deadline import Deadline
 from coredump_shim.parts import Part, RangeError
 from coredump_shim.selection import Selection
-from coredump_shim.status import bad_request, not_found, shown, success
+from coredump_shim.status import ApiError, bad_request, not_found, shown, success, unavailable
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,12 @@ RULES = (f"{names.OBJECT}/dump", f"{names.OBJECT}/proxy/dump")
 
 ARCHIVE_LENGTH = "Coredump-Archive-Length"
 """Header with the length of the whole archive, also in the answer to a part."""
+
+_FORBIDDEN = {
+    errno.EROFS: "this gateway has the store mounted read-only; one that is to purge needs it writable",
+    errno.EACCES: "the shim's user may not write to the store; where dumps are to be purged it must",
+}
+_FORBIDDEN[errno.EPERM] = _FORBIDDEN[errno.EACCES]
 
 STEP = 64
 """Dumps handled under one deadline: many dumps may take long, but none may stand still."""
@@ -66,7 +73,7 @@ def blueprint(
             if getattr(asked, parameter) is not None:
                 raise bad_request(parameter, "has no meaning where dumps are deleted")
         pod = _Pod(catalog, deadline, namespace, name, poduid_of(namespace, name))
-        removed = pod.remove(asked)
+        removed = pod.remove(asked, announced=aggregated)
         log.info("deleted %d dumps of %s for %s", len(removed), audit.of(namespace, name), caller.name())
         return jsonify(_deleted(name, removed))
 
@@ -105,11 +112,32 @@ class _Pod:
             raise not_found("there are no dumps of this pod any more", self.name)
         return plan
 
-    def remove(self, asked: Selection) -> list[Dump]:
-        removed = []
-        for step in _steps(self.dumps(asked)):
-            removed += self.deadline.call(removal.remove, self.catalog.root, step)
+    def remove(self, asked: Selection, *, announced: bool) -> list[Dump]:
+        """Remove dumps; announced: have the controller know, so that the endpoint's status does."""
+        removed: list[Dump] = []
+        try:
+            for step in _steps(self.dumps(asked)):
+                removed += self.deadline.call(_removed, self.catalog.root, step)
+        finally:
+            if removed and announced:
+                self._announce(removed[-1])
         return removed
+
+    def _announce(self, dump: Dump) -> None:
+        try:
+            self.deadline.call(removal.announce, self.catalog.root, dump)
+        except ApiError as error:  # they are gone all the same; the controller's next pass finds that out
+            log.warning("the controller is not told that %s is gone: %s", dump.id, error)
+
+
+def _removed(root: str, dumps: list[Dump]) -> list[Dump]:
+    """Remove dumps. Raises ApiError where nothing may be written."""
+    try:
+        return removal.remove(root, dumps)
+    except OSError as error:
+        if error.errno not in _FORBIDDEN:
+            raise
+        raise unavailable(f"no dumps can be deleted here: {_FORBIDDEN[error.errno]}") from None
 
 
 def _steps(dumps: Sequence[Dump]) -> Iterator[list[Dump]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
-from coredump_guard import store
+from coredump_guard import store, tree
 from coredump_shim import beneath
 
 PURGED = ".purged-"
@@ -51,6 +51,23 @@ def remove(root: str, dumps: Iterable[D]) -> list[D]:
     return removed
 
 
+def announce(root: str, dump: D) -> None:
+    """Have the controller look at a dump's pod again: the announcement of one that is gone tells of no crash.
+
+    Raises OSError. Where nothing was ever announced there is no controller to be told.
+    """
+    text = "/".join((*dump.place, dump.id)) + "\n"
+    draft = f"{PURGED}{dump.id}-{secrets.token_hex(4)}"
+    with _unless_gone(), beneath.directory(root) as top, beneath.directory(top, store.INBOX) as inbox:
+        try:
+            tree.write(inbox, draft, text.encode(), -1)
+            os.rename(draft, dump.id, src_dir_fd=inbox, dst_dir_fd=inbox)
+        except OSError:
+            with suppress(OSError):
+                tree.remove(inbox, draft)
+            raise
+
+
 def _hide(root: str, place: Place, dump_id: str) -> bool:
     hidden = f"{PURGED}{dump_id}-{secrets.token_hex(4)}"
     found = False
@@ -58,7 +75,8 @@ def _hide(root: str, place: Place, dump_id: str) -> bool:
         os.rename(dump_id, hidden, src_dir_fd=fd, dst_dir_fd=fd)
         found = True
     if found:
-        with _unless_gone(), beneath.directory(root, store.INBOX) as inbox:
+        # A directory of its name is no announcement: the controller puts it aside.
+        with _unless_gone(), suppress(IsADirectoryError), beneath.directory(root, store.INBOX) as inbox:
             os.unlink(dump_id, dir_fd=inbox)
     return found
 

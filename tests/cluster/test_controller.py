@@ -225,13 +225,7 @@ def test_an_endpoint_that_a_user_made_stays_his(
     plane: ControlPlane, namespace: str, store: Path, once: Callable[..., str]
 ) -> None:
     for name in ("web", "mine"):
-        made = {
-            "apiVersion": f"{names.GROUP}/{names.STORED}",
-            "kind": names.KIND,
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {"poduid": OLD},
-        }
-        plane.kubectl("create", "-f", "-", stdin=json.dumps(made))
+        make_endpoint(plane, namespace, name, OLD)
     first = write_dump(store, namespace=namespace, poduid=OLD)
     once()
     assert dumps_of(plane, namespace) == dumps_of(plane, namespace, "mine") == 1
@@ -271,6 +265,72 @@ def test_a_deleted_endpoint_comes_back_and_goes_with_the_dumps(
     dump.rename(store / layout.INBOX / f".{dump.name}.gone")
     once()
     assert not endpoint(plane, namespace)
+
+
+def make_endpoint(plane: ControlPlane, namespace: str, name: str, poduid: str, **metadata: Any) -> None:
+    """Make an endpoint as a person does."""
+    made = {
+        "apiVersion": f"{names.GROUP}/{names.STORED}",
+        "kind": names.KIND,
+        "metadata": {"name": name, "namespace": namespace, **metadata},
+        "spec": {"poduid": poduid},
+    }
+    plane.kubectl("create", "-f", "-", stdin=json.dumps(made))
+
+
+def test_what_people_make_has_its_status_in_a_moment_and_is_then_left_alone(
+    plane: ControlPlane, namespace: str, store: Path, start: Start
+) -> None:
+    crash(store, namespace, poduid=OLD)
+    start()
+    wait_for("the announcement is done", lambda: is_empty(store))
+    make_endpoint(plane, namespace, "mine", OLD)
+    wait_for("it has a status", lambda: dumps_of(plane, namespace, "mine") == 1)
+    annotations = endpoint(plane, namespace)["metadata"]["annotations"]
+    make_endpoint(plane, namespace, "copied", NEW, annotations=annotations)
+    wait_for("the copy has one of its own", lambda: dumps_of(plane, namespace, "copied") == 0)
+    # Later dumps reach the status of all of a pod's endpoints.
+    crash(store, namespace, poduid=OLD)
+    wait_for("mine has both", lambda: dumps_of(plane, namespace, "mine") == 2)
+    before = {name: endpoint(plane, namespace, name) for name in ("web", "mine", "copied")}
+    make_endpoint(plane, namespace, "another", OLD)
+    wait_for("another has a status", lambda: dumps_of(plane, namespace, "another") == 2)
+    assert {name: endpoint(plane, namespace, name) for name in before} == before
+
+
+def test_dumps_that_are_purged_leave_the_status_in_a_moment(
+    plane: ControlPlane, namespace: str, store: Path, start: Start
+) -> None:
+    controller = start()
+    crash(store, namespace, poduid=OLD, container="app")
+    crash(store, namespace, poduid=OLD, container="sidecar")
+    wait_for("the announcements are done", lambda: is_empty(store))
+    make_endpoint(plane, namespace, "mine", OLD)
+    wait_for("it has a status", lambda: dumps_of(plane, namespace, "mine") == 2)
+    told = sum(event["count"] for event in events(plane, namespace, "CoreDumped"))
+    purge = f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{namespace}/{names.RESOURCE}/mine/dump"
+    plane.kubectl("delete", "--raw", f"{purge}?container=app")
+    wait_for("one is left", lambda: dumps_of(plane, namespace) == dumps_of(plane, namespace, "mine") == 1)
+    plane.kubectl("delete", "--raw", purge)
+    wait_for("ours goes", lambda: not endpoint(plane, namespace))
+    wait_for("mine is empty", lambda: dumps_of(plane, namespace, "mine") == 0)
+    wait_for("no announcement is left", lambda: is_empty(store))
+    assert sum(event["count"] for event in events(plane, namespace, "CoreDumped")) == told
+    assert "put into" not in controller.log.read_text()
+
+
+def test_the_watch_outlives_kube_apiserver(
+    plane: ControlPlane, namespace: str, store: Path, start: Start
+) -> None:
+    crash(store, namespace, poduid=OLD)
+    controller = start("first", "--lease-seconds", "60")
+    wait_for("the announcement is done", lambda: is_empty(store))
+    with plane.without_apiserver():
+        wait_for("it says so", lambda: "watch: kube-apiserver" in controller.log.read_text())
+    make_endpoint(plane, namespace, "mine", OLD)
+    wait_for("it has a status", lambda: dumps_of(plane, namespace, "mine") == 1, 60)
+    controller.stop()
+    assert "still at work" not in controller.log.read_text()
 
 
 def test_a_dry_run_changes_nothing(

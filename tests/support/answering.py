@@ -93,7 +93,7 @@ def answering(directory: Path, served: World) -> Iterator[str]:
         thread = threading.Thread(target=serving.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield str(_kubeconfig(directory, f"http://127.0.0.1:{serving.server_address[1]}"))
+            yield str(kubeconfig(directory, f"http://127.0.0.1:{serving.server_address[1]}"))
         finally:
             serving.shutdown()
             thread.join()
@@ -106,7 +106,8 @@ def _page(items: list[Object], query: dict[str, list[str]]) -> Object:
     return {"kind": "List", "metadata": metadata, "items": items[start:end]}
 
 
-def _kubeconfig(directory: Path, url: str) -> Path:
+def kubeconfig(directory: Path, url: str) -> Path:
+    """Write a kubeconfig for a server and return its path."""
     path = directory / "kubeconfig"
     config = {
         "apiVersion": "v1",

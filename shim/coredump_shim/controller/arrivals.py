@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from coredump_guard.quota import Usage
 from coredump_shim import beneath
 from coredump_shim.catalog import Dump
 from coredump_shim.controller.acting import Acting
-from coredump_shim.controller.endpoints import is_general
+from coredump_shim.controller.attempt import attempt
 from coredump_shim.controller.events import MAX_COUNTED, Events
 from coredump_shim.controller.inbox import Announcement, Inbox
 from coredump_shim.controller.notice import Notice, crashed, latest, low_space
 from coredump_shim.controller.pace import Pace
-from coredump_shim.controller.sync import Pod, Sync, Synced
-from coredump_shim.status import ApiError
+from coredump_shim.controller.roster import Pod
+from coredump_shim.controller.sync import Sync, Synced
 
 log = logging.getLogger(__name__)
 
@@ -64,23 +65,11 @@ class Arrivals:
             if not going_on():
                 break
             if self._pace.take(pod):
-                went_well = self._try(pod, announced[:MAX_COUNTED])
+                work = partial(self._pod, pod, announced[:MAX_COUNTED])
+                went_well = attempt(self._pace, pod, "pod", work)
                 failed += not went_well
                 done += went_well and len(announced[:MAX_COUNTED])
         return done, failed
-
-    def _try(self, pod: Pod, announced: list[Announcement]) -> bool:
-        try:
-            self._pod(pod, announced)
-        except (ApiError, OSError) as error:
-            failures = self._pace.failed(pod)
-            if isinstance(error, ApiError) and is_general(error):
-                raise
-            if failures in (1, 8):
-                log.warning("pod %s/%s has to wait: %r", *pod, str(error))
-            return False
-        self._pace.done(pod)
-        return True
 
     def _pod(self, pod: Pod, announced: list[Announcement]) -> None:
         if pod[0]:

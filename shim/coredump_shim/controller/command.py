@@ -16,17 +16,20 @@ from coredump_shim import options, supervisor
 from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster
 from coredump_shim.config import ConfigError
-from coredump_shim.controller import gateways, loop, rules
+from coredump_shim.controller import gateways, leftover, loop, rules
 from coredump_shim.controller.acting import Acting
 from coredump_shim.controller.arrivals import Arrivals
 from coredump_shim.controller.collect import collect
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.endpoints import Endpoints
+from coredump_shim.controller.endpointwatch import EndpointWatch
 from coredump_shim.controller.events import Events
 from coredump_shim.controller.inbox import Inbox
 from coredump_shim.controller.lease import Lease, Times, identity
 from coredump_shim.controller.loop import GoingOn, Silence, Work
+from coredump_shim.controller.newcomers import Newcomers
 from coredump_shim.controller.pace import PAUSE, Pace
+from coredump_shim.controller.roster import Roster
 from coredump_shim.controller.rules import Rules
 from coredump_shim.controller.sync import Sync
 from coredump_shim.status import ApiError
@@ -38,7 +41,9 @@ DESCRIPTION = (
     "the one that holds the lease acts."
 )
 POLL = 1.0
-"""Seconds between two looks into the inbox."""
+"""Seconds between two looks into the inbox or for endpoints that are not in step, and between two watches."""
+TIDY = 60.0
+"""Seconds between two looks at what is left over in the inbox."""
 PROBE = 3.0
 """Seconds between two probes of the gateways."""
 
@@ -99,7 +104,10 @@ class Controller:
         self._times = Times(arguments.lease_seconds)
         self._doubt = ""
         self._acting = Acting(dry_run=arguments.dry_run)
-        self._sync = Sync(Catalog(self._root), Endpoints(self._cluster, self._acting))
+        roster = Roster()
+        self._watch = EndpointWatch(self._cluster, roster)
+        self._sync = Sync(Catalog(self._root), Endpoints(self._cluster, self._acting), roster)
+        self._newcomers = Newcomers(roster, self._sync, Pace())
         self._arrivals = Arrivals(
             self._root,
             Inbox(self._root),
@@ -114,6 +122,9 @@ class Controller:
         """Work for as long as it leads, which it waits for, and as `lifeline` has no end."""
         works = [
             Work("inbox", POLL, self._work_at_inbox),
+            Work("watch", POLL, self._watch.follow),
+            Work("endpoints", POLL, self._newcomers.round),
+            Work("inbox's rest", TIDY, lambda _going_on: leftover.tidy(self._root)),
             Work("pass", self._resync, self._pass),
             Work("gateways", PROBE, lambda _going_on: gateways.mark(self._cluster)),
         ]

@@ -3,8 +3,9 @@
     .inbox/<dump id>        a file whose text is the dump's path below the root (coredump_guard.deliver)
     .inbox/.bad/<name>      what was no announcement
 
-Not here: what is done at one (arrivals). Whoever mounts the store may put anything here, so no name is
-trusted, no symlink followed, no FIFO waited for. It is polled: inotify does not see what other hosts write.
+Not here: what is done at one (arrivals), and for how long what was none is kept (leftover). Whoever mounts
+the store may put anything here, so no name is trusted, no symlink followed, no FIFO waited for. It is polled:
+inotify does not see what other hosts write.
 """
 
 from __future__ import annotations

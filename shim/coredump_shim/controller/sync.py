@@ -5,9 +5,10 @@ Not here: requests to kube-apiserver (endpoints), Events, and which dumps have t
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from coredump_guard import store
@@ -23,6 +24,7 @@ from coredump_shim.controller.endpoints import (
     poduid_of,
 )
 from coredump_shim.controller.observed import Observed
+from coredump_shim.controller.roster import Place, Pod, Roster
 from coredump_shim.controller.walk import PodDumps
 from coredump_shim.endpoint import Object
 from coredump_shim.status import ApiError
@@ -34,8 +36,7 @@ ATTEMPTS = 5
 MAX_NAMES = 100_000
 """Pods without an endpoint of their own whose names are remembered."""
 
-Pod = tuple[str, str]
-"""A namespace and a pod's UID."""
+Named = Set[Place]
 
 
 @dataclass(frozen=True)
@@ -59,35 +60,44 @@ class _Cluster:
     """The endpoints that a pass has found."""
 
     of_pod: dict[Pod, list[Known]] = field(default_factory=lambda: defaultdict(list))
-    named: set[tuple[str, str]] = field(default_factory=set)
+    named: set[Place] = field(default_factory=set)
 
 
 class Sync:
     """Endpoints and the store they are of. Methods raise OSError if the store fails, else ApiError."""
 
-    def __init__(self, catalog: Catalog, endpoints: Endpoints) -> None:
+    def __init__(self, catalog: Catalog, endpoints: Endpoints, roster: Roster) -> None:
         self._catalog = catalog
         self._endpoints = endpoints
+        self._roster = roster
         self._alone: OrderedDict[Pod, tuple[str, str]] = OrderedDict()
         """Signature and name of pods that no managed endpoint stands for."""
-        self._others: dict[Pod, list[str]] = {}
-        """Endpoints that people made, by the pod they stand for."""
         self._used = Counter[str]()
 
     def used(self, namespace: str) -> int:
         """Return the bytes of a namespace's cores as they are stored, of those seen since the start."""
         return self._used[namespace]
 
-    def pod(self, namespace: str, poduid: str, known: Iterable[str] = ()) -> Synced:
-        """Bring the endpoints of one pod in step; known: names of endpoints that stood for it."""
-        others = {*known, *self._others.get((namespace, poduid), ())}
+    def pod(
+        self, namespace: str, poduid: str, known: Iterable[str] = (), named: Named | None = None
+    ) -> Synced:
+        """Bring the endpoints of one pod in step; known: names of endpoints that stood for it.
+
+        named: all endpoints of which a list has just been had; others are made without a look for them first.
+        """
+        others = {*known, *self._roster.names(namespace, poduid)}
         for left in reversed(range(ATTEMPTS)):
             try:
-                return self._pod(namespace, poduid, others)
+                return self._pod(namespace, poduid, others, named)
             except ApiError as error:
                 if error.code != 409 or not left:
                     raise
+                named = None
         raise AssertionError("unreachable")
+
+    def endpoint(self, known: Known) -> None:
+        """Bring one endpoint, and its pod's others, in step."""
+        self.pod(known.namespace, self._asked(known), [known.name])
 
     def all(self, going_on: Callable[[], bool]) -> int:
         """Bring all endpoints in step, as long as it should go on; return how many pods failed."""
@@ -103,20 +113,20 @@ class Sync:
                 used[pod.namespace] += max(
                     (at.observed.stored_bytes for at in known if at.observed), default=0
                 )
-            elif synced := self._try(pod.namespace, pod.poduid, known):
+            elif synced := self._try(pod.namespace, pod.poduid, known, found.named):
                 used[pod.namespace] += synced.stored_bytes
             else:
                 failed += 1
         for (namespace, poduid), known in found.of_pod.items():
             if namespace not in unreadable and self._is_store() and going_on():
-                failed += self._try(namespace, poduid, known) is None
+                failed += self._try(namespace, poduid, known, found.named) is None
         self._used = used
         return failed
 
-    def _pod(self, namespace: str, poduid: str, others: set[str]) -> Synced:
+    def _pod(self, namespace: str, poduid: str, others: set[str], named: Named | None) -> Synced:
         dumps = self._catalog.dumps(namespace, poduid)
         name = pod_name(dumps)
-        own = self._own(namespace, name, dumps) if name else None
+        own = self._own(namespace, name, dumps, named) if name else None
         for other in sorted(others - {name}):
             found = self._endpoints.get(namespace, other)
             if found is not None:
@@ -126,9 +136,10 @@ class Sync:
         self._remember(namespace, poduid, name, own)
         return Synced(name, own is not None, dumps)
 
-    def _own(self, namespace: str, name: str, dumps: Sequence[Dump]) -> Object | None:
+    def _own(self, namespace: str, name: str, dumps: Sequence[Dump], named: Named | None) -> Object | None:
         """Return the endpoint that is named as the pod, made if need be; None if it is another's."""
-        poduid, found = dumps[0].poduid, self._endpoints.get(namespace, name)
+        may_be = named is None or (namespace, name) in named
+        poduid, found = dumps[0].poduid, self._endpoints.get(namespace, name) if may_be else None
         if found is not None and poduid_of(found) == poduid:
             return found
         if found is not None:
@@ -143,6 +154,8 @@ class Sync:
         namespace, poduid = found["metadata"]["namespace"], poduid_of(found)
         signature = walk.pod(self._catalog.root, namespace, poduid).signature
         dumps = self._catalog.dumps(namespace, poduid)
+        if not dumps and not self._is_store():
+            raise FileNotFoundError(errno.ENOENT, f"the store has no {store.INBOX}: is it mounted?")
         if not dumps and is_managed(found):
             self._endpoints.remove(found, f"pod {poduid} has no dumps left")
             return
@@ -160,14 +173,11 @@ class Sync:
             self._alone.popitem(last=False)
 
     def _list(self) -> _Cluster:
-        found, others = _Cluster(), defaultdict(list)
+        found = _Cluster()
         for known in self._endpoints.all():
             poduid = known.observed.poduid if known.observed else self._asked(known)
             found.of_pod[known.namespace, poduid].append(known)
             found.named.add((known.namespace, known.name))
-            if not known.managed:
-                others[known.namespace, poduid].append(known.name)
-        self._others = dict(others)
         return found
 
     def _asked(self, known: Known) -> str:
@@ -185,9 +195,9 @@ class Sync:
         seen, name = self._alone.get((pod.namespace, pod.poduid), ("", ""))
         return seen == signature and (not name or (pod.namespace, name) in found.named)
 
-    def _try(self, namespace: str, poduid: str, known: Sequence[Known]) -> Synced | None:
+    def _try(self, namespace: str, poduid: str, known: Sequence[Known], named: Named) -> Synced | None:
         try:
-            return self.pod(namespace, poduid, [at.name for at in known])
+            return self.pod(namespace, poduid, [at.name for at in known], named)
         except ApiError as error:
             if is_general(error):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import io
 import json
@@ -356,6 +357,38 @@ def test_delete_purges_what_is_selected(store: Path, client: FlaskClient) -> Non
     assert list((store / ".inbox").iterdir()) == []
     assert f"sidecar/{kept}/core" in members(client.get(WEB).data)
     message(client.delete(f"{WEB}?container=app"), 404)
+
+
+def test_in_a_cluster_a_purge_is_announced_once(store: Path) -> None:
+    """So that the controller looks at the pod; stand-alone nobody would ever take it away."""
+    gone = [dump(store), dump(store, 1)]
+    (store / ".inbox").mkdir()
+    served(store, aggregated=True).delete(WEB)
+    (announcement,) = (store / ".inbox").iterdir()
+    assert announcement.read_text() == f"demo/{UID}/app/{gone[-1]}\n"
+
+
+def test_a_purge_that_cannot_be_announced_is_one_all_the_same(store: Path) -> None:
+    gone = dump(store)
+    (store / ".inbox" / gone / "planted").mkdir(parents=True)
+    response = served(store, aggregated=True).delete(WEB)
+    assert (response.status_code, json.loads(response.data)["message"]) == (200, "1 dump deleted")
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.EROFS, "this gateway has the store mounted read-only"), (errno.EACCES, "may not write"),
+     (errno.EPERM, "may not write"), (errno.EIO, "the store cannot be used")],
+)  # fmt: skip
+def test_why_nothing_can_be_deleted(
+    store: Path, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, number: int, says: str
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    dump(store)
+    monkeypatch.setattr(os, "rename", refused)
+    assert says in message(client.delete(WEB), 503)
 
 
 def test_core_that_is_not_what_its_record_says_is_left_out_and_said(store: Path, client: FlaskClient) -> None:

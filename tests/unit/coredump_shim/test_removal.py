@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from coredump_shim import removal
 from coredump_shim.catalog import Catalog
 from tests.support.dumps import write_dump
@@ -58,3 +60,35 @@ def test_finishes_what_an_earlier_removal_left(tmp_path: Path) -> None:
     assert [dump.id for dump in found] == [gone.name]
     removal.remove(str(tmp_path), found)
     assert list(gone.parent.iterdir()) == []
+
+
+def test_an_announcement_of_what_is_gone_names_its_pod(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path)
+    (tmp_path / ".inbox").mkdir()
+    (found,) = Catalog(str(tmp_path)).dumps("demo")
+    removal.remove(str(tmp_path), [found])
+    removal.announce(str(tmp_path), found)
+    (announcement,) = (tmp_path / ".inbox").iterdir()
+    assert announcement.name == dump.name
+    assert announcement.read_text() == f"{dump.relative_to(tmp_path)}\n"
+
+
+def test_nothing_is_announced_through_a_link_or_without_an_inbox(tmp_path: Path) -> None:
+    store, outside = tmp_path / "store", tmp_path / "outside"
+    outside.mkdir()
+    write_dump(store)
+    (found,) = Catalog(str(store)).dumps("demo")
+    removal.announce(str(store), found)
+    assert not (store / ".inbox").exists()
+    (store / ".inbox").symlink_to(outside)
+    removal.announce(str(store), found)
+    assert list(outside.iterdir()) == []
+
+
+def test_an_announcement_that_cannot_be_leaves_no_draft(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path)
+    (found,) = Catalog(str(tmp_path)).dumps("demo")
+    (tmp_path / ".inbox" / dump.name / "planted").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        removal.announce(str(tmp_path), found)
+    assert [path.name for path in (tmp_path / ".inbox").iterdir()] == [dump.name]
