@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it repeats what is raised
+    logging.getLogger("waitress").setLevel(logging.WARNING)  # that a client went is nothing to tell
     try:
         return int(arguments.run(arguments))
     except ConfigError as error:

@@ -16,8 +16,8 @@ from coredump_shim.deadline import Deadline
 from coredump_shim.endpoint import Object
 from coredump_shim.status import ApiError, invalid, no_endpoint, shown
 
-MIRROR = "kubernetes.io/config.mirror"
-"""Annotation of a mirror pod: the UID that the kubelet gave the static pod."""
+STATIC = ("kubernetes.io/config.mirror", "kubernetes.io/config.hash")
+"""Annotations of a mirror pod, either of which is the UID that the kubelet gave the static pod."""
 
 
 class PodUids:
@@ -90,7 +90,8 @@ class PodUids:
 def uid_of(pod: Object) -> str:
     """Return the UID under which the store files a pod's dumps."""
     metadata = pod["metadata"]
-    return str((metadata.get("annotations") or {}).get(MIRROR) or metadata["uid"])
+    annotations = metadata.get("annotations") or {}
+    return str(next(filter(None, map(annotations.get, STATIC)), metadata["uid"]))
 
 
 def path(namespace: str, name: str = "") -> str:

@@ -92,7 +92,8 @@ class Upstream:
             headers["Content-Type"] = body[1]
         answer = self._cluster.request(method, path, query=query, headers=headers, body=content, stream=True)
         if method != "GET":
-            log.info("%s %s for %s: %d", method, path, caller.name(), answer.status)
+            trial = " (dry run)" if any(name == "dryRun" for name, _ in query) else ""
+            log.info("%s %s%s for %s: %d", method, path, trial, caller.name(), answer.status)
         if not 200 <= answer.status < 300:
             raise _refusal(answer)
         return answer
