@@ -12,12 +12,11 @@ from coredump_shim.cluster import METADATA_ONLY, Cluster, is_gone
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.stall import Alive
 from coredump_shim.endpoint import Object
+from coredump_shim.poduids import STATIC
 from coredump_shim.status import ApiError
 
 ALWAYS = "kube-system"
 """The namespace that every cluster has."""
-STATIC = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
-"""Annotations of a mirror pod with the UID its node gives it (kubelet, pkg/kubelet/types/pod_update.go)."""
 
 
 @dataclass(frozen=True)
