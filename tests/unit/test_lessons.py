@@ -61,7 +61,15 @@ def test_cve_2025_12744_no_shell_ever() -> None:
 def test_cve_2016_9949_nothing_is_evaluated() -> None:
     for path in SOURCES:
         assert not EVALUATES & {name for name, _ in calls(path)}
-        assert not {"pickle", "marshal", "shelve", "yaml", "code"} & imports(path)
+        assert not {"pickle", "marshal", "shelve", "code"} & imports(path)
+        assert "yaml" not in imports(path) or path not in NODE
+        for name, call in calls(path):
+            if re.match(r"yaml\.\w*load", name):
+                assert {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords} == SAFELY
+                assert "class _Loader(yaml.SafeLoader):" in path.read_text()
+
+
+SAFELY = {"Loader": "_Loader"}
 
 
 def test_cve_2015_1318_root_never_enters_or_runs_what_is_the_crashers() -> None:
