@@ -1,11 +1,12 @@
 # Every target installs what it needs first: Debian packages that are missing (said before it is done) and .venv.
+# KUBERNETES=older, given to what needs a cluster: the release in tests/cluster/older instead of the newest.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-cluster cluster lint format bench clean
 
 PY := .venv/bin/python
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: ## a process in a real pod crashes, and kubectl fetches its core (root)
 	@tools/install demo

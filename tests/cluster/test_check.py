@@ -26,6 +26,7 @@ from testbed.cluster.product import APISERVICE, HOST, PORT, Product
 from testbed.hung import hung
 from testbed.waiting import wait_for
 from tests.support.dumps import write_dump
+from tests.support.gateways import kinds
 
 Checked = Callable[..., dict[str, str]]
 SYSTEM = ("--namespace", names.SYSTEM_NAMESPACE)
@@ -140,11 +141,30 @@ def test_a_service_without_the_port_that_the_apiservice_names(check: Checked, pr
         assert "has no port 443, which the APIService names; there is 444" in check()["service"]
 
 
-def test_a_service_whose_port_is_named_otherwise_than_the_slices(check: Checked, product: Product) -> None:
+def test_a_service_whose_port_is_named_otherwise_than_the_gateways(check: Checked, product: Product) -> None:
     wrong = replace("/spec/ports/0/name", "other")
     with patched(product, "service", names.SERVICE, wrong, *SYSTEM):
         said = check()["service"]
-    assert "the EndpointSlice has no port named 'other', as the Service's port 443 is; it has 'https'" in said
+    kind, _ = kinds(product.plane)
+    assert f"the {kind} has no port named 'other', as the Service's port 443 is; it has 'https'" in said
+
+
+def test_no_gateways_where_kube_apiserver_looks_for_them(
+    check: Checked, product: Product, plane: ControlPlane
+) -> None:
+    """In EndpointSlices or in Endpoints, by its release; what is in the other is nothing to it."""
+    read, unread = kinds(plane)
+    try:
+        plane.kubectl("delete", unread, names.SERVICE, *SYSTEM)
+        assert failing(check(code=0)) <= {"lease"}
+        plane.kubectl("apply", "-k", str(product.overlay()))
+        plane.kubectl("delete", read, names.SERVICE, *SYSTEM)
+        said = check()["service"]
+    finally:
+        plane.kubectl("apply", "-k", str(product.overlay()))
+        product.wait_until_available()
+    assert said.startswith("    FAIL")
+    assert read.lower() in said.lower()
 
 
 def test_a_gateway_that_is_not_there(check: Checked) -> None:

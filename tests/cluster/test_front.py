@@ -31,6 +31,7 @@ from testbed.cluster.product import APISERVICE, HOST, PORT, Gateway, Product
 from testbed.waiting import wait_for
 from tests.support import downloading
 from tests.support.dumps import write_dump
+from tests.support.gateways import ready
 
 pytestmark = pytest.mark.root
 
@@ -482,13 +483,3 @@ def test_one_of_two_gateways_is_gone(plane: ControlPlane, product: Product, name
                 assert json.loads(plane.kubectl("get", "--raw", path))["items"] == []
         wait_for("it is back", lambda: ready(plane)[other.address], SECONDS)
     assert product.condition() == "True"
-
-
-def ready(plane: ControlPlane) -> dict[str, bool]:
-    """Return which gateways kube-apiserver may choose."""
-    object_name = ("endpointslice", names.SERVICE, "--namespace", names.SYSTEM_NAMESPACE)
-    found = json.loads(plane.kubectl("get", *object_name, "-o", "json"))
-    return {
-        each["addresses"][0]: each.get("conditions", {}).get("ready", True) is not False
-        for each in found["endpoints"]
-    }

@@ -23,6 +23,7 @@ from testbed.cluster.certificates import Authority
 from testbed.cluster.controlplane import ControlPlane
 from testbed.cluster.program import PATH, Program
 from testbed.waiting import wait_for
+from tests.support.gateways import kinds
 
 ADDRESSES = network.GATEWAYS[-2:]
 PORT = 9443
@@ -148,6 +149,19 @@ def test_without_endpoints_the_slice_is_marked(scene: Scene) -> None:
     assert scene.object("endpointslice")["endpoints"][0]["conditions"]["ready"] is False
     scene.plane.kubectl("delete", "endpointslice", names.SERVICE, "-n", scene.namespace)
     scene.mark()
+
+
+def test_kube_apiserver_looks_for_gateways_where_we_say(scene: Scene) -> None:
+    """In EndpointSlices since 1.34, in Endpoints before; what the other kind has is nothing to it."""
+    read, unread = kinds(scene.plane)
+    scene.plane.kubectl("delete", unread, names.SERVICE, "-n", scene.namespace)
+    scene.programs[0].kill()
+    scene.mark()
+    wait_for("kube-apiserver goes to the other gateway", scene.works)
+    (again,) = (each for each in _objects(scene.namespace, "") if each["kind"] == unread)
+    scene.plane.kubectl("create", "-f", "-", stdin=json.dumps(again))
+    scene.plane.kubectl("delete", read, names.SERVICE, "-n", scene.namespace)
+    wait_for("kube-apiserver finds no gateway", lambda: scene.plane.run("get", "--raw", DISCOVERY).returncode)
 
 
 def _haproxy(directory: Path, address: str, bundle: Path, discovery: Path) -> Program:
