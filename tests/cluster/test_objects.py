@@ -371,13 +371,17 @@ def test_check_26_limit_and_continue(endpoints: Endpoints) -> None:
     assert (code, status["reason"]) == (400, "BadRequest")
 
 
-def test_check_27_wait_for_delete(endpoints: Endpoints, plane: ControlPlane) -> None:
+def test_check_27_wait_for_delete(endpoints: Endpoints, plane: ControlPlane, tmp_path: Path) -> None:
     endpoints.create()
-    command = plane.command("wait", "--for=delete", KIND, "--all", "--timeout=30s", "-n", endpoints.namespace)
-    with subprocess.Popen(command, env=plane.environment, stdout=subprocess.PIPE, text=True) as waiting:
+    words = ("wait", "--for=delete", KIND, "--all", "--timeout=30s", "-n", endpoints.namespace, "-v=6")
+    log = tmp_path / "log"
+    with (
+        log.open("w") as told,
+        subprocess.Popen(plane.command(*words), env=plane.environment, stdout=told, stderr=told) as waiting,
+    ):
+        wait_for("it watches", lambda: "watch=true" in log.read_text())
         endpoints.kubectl("delete", KIND, "web")
-        out, _ = waiting.communicate(timeout=60)
-    assert (waiting.returncode, "condition met" in out) == (0, True)
+    assert (waiting.returncode, "condition met" in log.read_text()) == (0, True)
 
 
 def test_all_namespaces_and_selectors(endpoints: Endpoints, plane: ControlPlane) -> None:
