@@ -179,18 +179,23 @@ def test_the_deadline_keeps_what_is_there(tmp_path: Path, crash_program: Path) -
     with node_guard(tmp_path, "pipe", deadline=1) as node, pod_cgroup() as prefix:
         node.start()
         node.run("arm")
-        process = subprocess.Popen([*prefix, crash_program, "--memory", "zero:200", "--wait"])
+        assert node.process is not None
+        command = [*prefix, str(crash_program), "--memory", "zero:200", "--wait"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
         try:
             group = Path("/sys/fs/cgroup/freezer/coredump-guard-test")
             group.mkdir()
             (group / "cgroup.procs").write_text(str(process.pid))
-            wait_for("it runs", lambda: _exe(process.pid) == crash_program)
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+            node.process.send_signal(signal.SIGSTOP)  # else the core may be whole before it is frozen
             _crash_frozen(process, group)
+            node.process.send_signal(signal.SIGCONT)
             dump = node.wait_for_dump()
         finally:
+            node.process.send_signal(signal.SIGCONT)
             (group / "freezer.state").write_text("THAWED")
             process.kill()
-            process.wait(timeout=60)
+            process.communicate(timeout=60)
             group.rmdir()
     truncated = record(dump).core.truncated
     assert truncated is not None
@@ -324,13 +329,6 @@ def _child(pid: int) -> int:
     """Return the only child of a container's first process, which ignores signals itself."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     return int(wait_for("the child", lambda: children.read_text().split())[0])
-
-
-def _exe(pid: int) -> Path | None:
-    try:
-        return Path(f"/proc/{pid}/exe").readlink()
-    except OSError:
-        return None
 
 
 def _core_dumping(pid: int) -> bool:
