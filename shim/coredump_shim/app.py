@@ -22,6 +22,7 @@ from coredump_shim import (
     relay,
     status,
 )
+from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster
 from coredump_shim.config import Config, Joined
@@ -78,14 +79,15 @@ def _join(app: Flask, config: Config, joined: Joined, *, publishes: bool) -> Non
     trust = Trust(cluster, Publisher(joined.run_dir).publish if publishes else None)
     reviews = Reviews(cluster)
     catalog, deadline = _store(config)
-    uids = PodUids(cluster, catalog, deadline)
+    bygones = Bygones(cluster)
+    uids = PodUids(cluster, catalog, deadline, bygones)
     audit.register(app)
     authn.register(app, trust, reviews)
     authz.register(app, reviews)
     app.register_blueprint(discovery.blueprint(joined=True))
     app.register_blueprint(openapi.blueprint(joined=True))
     app.register_blueprint(relay.blueprint(cluster, uids, config.max_watches))
-    app.register_blueprint(downloads.blueprint(catalog, uids.of_endpoint, deadline, aggregated=True))
+    app.register_blueprint(downloads.blueprint(catalog, uids.of_endpoint, deadline, bygones=bygones))
     app.extensions[TRUST] = trust
     trust.start()
 

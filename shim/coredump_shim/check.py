@@ -14,11 +14,12 @@ from coredump_shim import (
     certificatecheck,
     config,
     controllercheck,
+    names,
     options,
     rightscheck,
     storecheck,
 )
-from coredump_shim.cluster import Cluster
+from coredump_shim.cluster import Cluster, NotAcceptedError
 from coredump_shim.installation import Installation
 from coredump_shim.status import ApiError
 
@@ -114,8 +115,16 @@ def _made(check: Check, found: Installation) -> tuple[Finding, bool]:
         return fail(_name(check), f"cannot be checked: {error}", "mend that, and run check again"), False
 
 
+RENEW = (
+    "a token may have ended: write a new one into the kubeconfig (kubectl create token ACCOUNT"
+    f" -n {names.SYSTEM_NAMESPACE} --duration 8760h), and start again what uses it"
+)
+
+
 def _remedy(error: ApiError) -> str:
-    if error.code in (401, 403):
+    if isinstance(error, NotAcceptedError):
+        return RENEW
+    if error.code == 403:
         return f"are these the shim's own credentials? {apicheck.APPLY}"
     if error.code == 404:
         return apicheck.APPLY

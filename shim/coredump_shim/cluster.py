@@ -150,8 +150,23 @@ class Cluster:
             self.clock = None
 
 
+class NotAcceptedError(ApiError):
+    """503: kube-apiserver does not know us by our credentials, which says nothing of who asks the shim."""
+
+    def __init__(self) -> None:
+        sentence = "kube-apiserver does not accept the shim's own credentials; they must be renewed"
+        super().__init__(503, sentence)
+
+
 def error_of(code: int, body: bytes) -> ApiError:
     """Return kube-apiserver's refusal as ours, in its own words where it sent a Status."""
+    if code == 401:
+        log.error(
+            "kube-apiserver does not accept our own credentials: a token may have ended; "
+            "write a new one into the kubeconfig, and start again: %r",
+            body[:1000],
+        )
+        return NotAcceptedError()
     try:
         said = json.loads(body)
         if said["kind"] != "Status":

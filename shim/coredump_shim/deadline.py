@@ -46,8 +46,9 @@ class Deadline:
         try:
             return future.result()
         except OSError as error:
-            log.warning("the store cannot be used: %s", error)
-            raise unavailable(f"the store cannot be used: {error.strerror or error}") from None
+            log.warning("the store cannot be used; is it mounted? %s", error)
+            said = f"the store cannot be used: {error.strerror or error}; its administrator must look"
+            raise unavailable(said, retry_after=None) from None
 
     def _give_up(self, future: Future[Any]) -> None:
         if future.cancel():

@@ -19,6 +19,7 @@ from werkzeug.wsgi import wrap_file
 from coredump_shim import audit, caller, cut, names, parts, removal, selection
 from coredump_shim.archive import Plan, Planner
 from coredump_shim.archivefile import ArchiveFile
+from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.deadline import Deadline
 from coredump_shim.parts import Part, RangeError
@@ -47,22 +48,26 @@ LISTED = 100
 
 
 def blueprint(
-    catalog: Catalog, poduid_of: Callable[[str, str], str], deadline: Deadline, *, aggregated: bool = False
+    catalog: Catalog,
+    poduid_of: Callable[[str, str], str],
+    deadline: Deadline,
+    *,
+    bygones: Bygones | None = None,
 ) -> Blueprint:
     """Return the routes; poduid_of(namespace, name) gives an endpoint's pod or raises ApiError 404.
 
-    Behind kube-apiserver, `aggregated`, whoever is likely to be cut is warned.
+    Behind kube-apiserver, which bygones ask, whoever is likely to be cut is warned.
     """
     routes = Blueprint("downloads", __name__)
 
     def get(namespace: str, name: str) -> Response:
         asked = selection.parse(request.args.items(multi=True))
-        pod = _Pod(catalog, deadline, namespace, name, poduid_of(namespace, name))
+        pod = _Pod(catalog, deadline, bygones, namespace, name, poduid_of(namespace, name))
         part = parts.queried(asked, pod.plan)
         if part is None:
             part = parts.ranged(asked, request.range, request.headers.get("If-Range"), pod.plan)
         response = _answer(part, namespace, name)
-        if aggregated and request.url_rule is not None and request.url_rule.rule == RULES[0]:
+        if bygones and request.url_rule is not None and request.url_rule.rule == RULES[0]:
             warning = cut.warning(part, request.path, request.args.items(multi=True))
             response.headers.extend([("Warning", warning)] if warning else [])
         return response
@@ -72,8 +77,8 @@ def blueprint(
         for parameter in ("offset", "length", "etag"):
             if getattr(asked, parameter) is not None:
                 raise bad_request(parameter, "has no meaning where dumps are deleted")
-        pod = _Pod(catalog, deadline, namespace, name, poduid_of(namespace, name))
-        removed = pod.remove(asked, announced=aggregated)
+        pod = _Pod(catalog, deadline, bygones, namespace, name, poduid_of(namespace, name))
+        removed = pod.remove(asked, announced=bygones is not None)
         log.info("deleted %d dumps of %s for %s", len(removed), audit.of(namespace, name), caller.name())
         return jsonify(_deleted(name, removed))
 
@@ -90,17 +95,21 @@ class _Pod:
 
     catalog: Catalog
     deadline: Deadline
+    bygones: Bygones | None
     namespace: str
     name: str
     uid: str
 
     def dumps(self, asked: Selection) -> Sequence[Dump]:
-        dumps = self.deadline.call(self.catalog.dumps, self.namespace, asked.poduid or self.uid)
-        if asked.poduid not in (None, self.uid):
+        uid = asked.poduid or self.uid
+        dumps: Sequence[Dump] = self.deadline.call(self.catalog.dumps, self.namespace, uid)
+        if uid != self.uid:
             # Other pods' dumps are given only under that pod's name: access was granted for the name.
             dumps = [dump for dump in dumps if dump.record.identity.pod == self.name]
-            if not dumps:
-                raise not_found(f"poduid: no pod {shown(self.name)} of this UID has dumps", self.name)
+        if self.bygones:
+            dumps = self.bygones.without(self.namespace, dumps)
+        if not dumps and uid != self.uid:
+            raise not_found(f"poduid: no pod {shown(self.name)} of this UID has dumps", self.name)
         return asked.choose(dumps)
 
     def plan(self, asked: Selection) -> Plan:
@@ -137,7 +146,8 @@ def _removed(root: str, dumps: list[Dump]) -> list[Dump]:
     except OSError as error:
         if error.errno not in _FORBIDDEN:
             raise
-        raise unavailable(f"no dumps can be deleted here: {_FORBIDDEN[error.errno]}") from None
+        said = f"no dumps can be deleted here: {_FORBIDDEN[error.errno]}"
+        raise unavailable(said, retry_after=None) from None
 
 
 def _steps(dumps: Sequence[Dump]) -> Iterator[list[Dump]]:

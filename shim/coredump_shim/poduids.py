@@ -1,30 +1,27 @@
 """Which pod an endpoint stands for: by its name, what kube-apiserver and the store know of pods.
 
 Not here: reading dumps (catalog), and filling in what a caller leaves out (defaulting).
-
-Of a static pod the node knows a UID, under which the store files its dumps, that kube-apiserver knows as an
-annotation only: the UID of its mirror pod is another (kubernetes/pkg/kubelet/types/pod_update.go).
 """
 
 from __future__ import annotations
 
 from coredump_guard import store
 from coredump_shim import endpoint, names
+from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster, is_gone
 from coredump_shim.deadline import Deadline
 from coredump_shim.endpoint import Object
+from coredump_shim.poduid import uid_of
 from coredump_shim.status import ApiError, invalid, no_endpoint, shown
-
-STATIC = ("kubernetes.io/config.mirror", "kubernetes.io/config.hash")
-"""Annotations of a mirror pod, either of which is the UID that the kubelet gave the static pod."""
 
 
 class PodUids:
     """Pods' UIDs. Every method raises ApiError 503 if kube-apiserver or the store does not answer."""
 
-    def __init__(self, cluster: Cluster, catalog: Catalog, deadline: Deadline) -> None:
+    def __init__(self, cluster: Cluster, catalog: Catalog, deadline: Deadline, bygones: Bygones) -> None:
         self._cluster = cluster
+        self._bygones = bygones
         self._catalog = catalog
         self._deadline = deadline
 
@@ -64,7 +61,8 @@ class PodUids:
         live = self._live(namespace, name)
         if live is not None and uid == uid_of(live):
             return
-        if self._deadline.call(self._catalog.dumps, namespace, uid):
+        dumps = self._deadline.call(self._catalog.dumps, namespace, uid)
+        if self._bygones.without(namespace, dumps):
             return
         sentence = (
             f"no pod of this name has the UID {shown(uid)}, and the store has no dump of such a pod in this "
@@ -84,14 +82,8 @@ class PodUids:
 
     def _newest_stored(self, namespace: str, name: str) -> str | None:
         dumps = self._deadline.call(self._catalog.dumps, namespace)
-        return endpoint.latest_pods(dumps).get(name)
-
-
-def uid_of(pod: Object) -> str:
-    """Return the UID under which the store files a pod's dumps."""
-    metadata = pod["metadata"]
-    annotations = metadata.get("annotations") or {}
-    return str(next(filter(None, map(annotations.get, STATIC)), metadata["uid"]))
+        named = [dump for dump in dumps if dump.record.identity.pod == name]
+        return endpoint.latest_pods(self._bygones.without(namespace, named)).get(name)
 
 
 def path(namespace: str, name: str = "") -> str:

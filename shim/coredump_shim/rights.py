@@ -55,6 +55,7 @@ NEEDED = frozenset(
     # serving: v1alpha1's objects, and whose dumps an endpoint stands for
     _each("create delete deletecollection get list patch update watch", names.GROUP, names.RESOURCE)
     | _each("get", "", "pods")
+    | _each("get", "", "namespaces")
     # authentication and authorization of who asks
     | _each("create", "authentication.k8s.io", "tokenreviews")
     | _each("create", "authorization.k8s.io", "subjectaccessreviews")
@@ -64,8 +65,8 @@ NEEDED = frozenset(
     | _each(
         "get", "apiextensions.k8s.io", "customresourcedefinitions", name=f"{names.RESOURCE}.{names.GROUP}"
     )
-    | {Right("get", _RBAC, "clusterroles", name=name) for name in ("view", "edit", "admin")}
     | _each("get", "", "namespaces", name="kube-system")
+    | {Right("get", _RBAC, "clusterroles", name=name) for name in ("view", "edit", "admin")}
     | _each("get", "", "services", _SYSTEM, names.SERVICE)
     | _each("get", "", "endpoints", _SYSTEM, names.SERVICE)
     | _each("list", "discovery.k8s.io", "endpointslices", _SYSTEM)

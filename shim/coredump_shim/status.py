@@ -157,8 +157,11 @@ def too_many(sentence: str, retry_after: int = 1) -> ApiError:
     return ApiError(429, sentence, retry_after=retry_after)
 
 
-def unavailable(sentence: str, retry_after: int = 5) -> ApiError:
-    """503: something that the shim needs, such as the store, does not answer; retry_after in seconds."""
+def unavailable(sentence: str, retry_after: int | None = 5) -> ApiError:
+    """503: something that the shim needs, such as the store, does not answer; retry_after in seconds.
+
+    None where somebody has to mend it: kubectl would try again ten times without a word.
+    """
     return ApiError(503, sentence, retry_after=retry_after)
 
 

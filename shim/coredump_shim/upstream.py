@@ -116,9 +116,6 @@ def _refusal(answer: urllib3.BaseHTTPResponse) -> ApiError:
         text = b""
     finally:
         answer.close()
-    if answer.status == 401:
-        log.error("kube-apiserver does not know the shim by its credentials: %r", text)
-        return unavailable("kube-apiserver does not accept the shim's own credentials; they must be renewed")
     return error_of(answer.status, text)
 
 

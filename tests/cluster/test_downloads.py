@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import random
 import re
 import shlex
 import subprocess
+import tarfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +25,11 @@ from coredump_shim.downloads import ARCHIVE_LENGTH
 from testbed.cluster.controlplane import ControlPlane, delete_namespace
 from testbed.cluster.product import Product
 from testbed.cluster.program import built
+from testbed.waiting import wait_for
 from tests.support import downloading
 from tests.support.downloading import url
 from tests.support.dumps import write_dump
+from tests.support.endpoints import alone
 
 CORE = random.Random(28).randbytes(3_000_000)
 """Does not compress."""
@@ -73,6 +78,11 @@ def refused(plane: ControlPlane, path: str, user: str = "admin") -> str:
     return done.stderr.decode()
 
 
+def members(archive: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return opened.getnames()
+
+
 def grant(plane: ControlPlane, namespace: str, user: str, *verbs: str) -> None:
     """Let a user do something with the dumps of a namespace."""
     metadata = {"name": user, "namespace": namespace}
@@ -88,6 +98,40 @@ def grant(plane: ControlPlane, namespace: str, user: str, *verbs: str) -> None:
     }
     objects = {"kind": "List", "apiVersion": "v1", "items": [role, binding]}
     plane.kubectl("apply", "-f", "-", stdin=json.dumps(objects))
+
+
+def test_the_next_namespace_of_the_name_inherits_no_dumps(
+    plane: ControlPlane, product: Product, store: Path
+) -> None:
+    """Whoever makes a namespace gets none of the memory of those who had the name before."""
+    name = "reborn"
+    with alone(product):
+        plane.kubectl("create", "namespace", name)
+        old = write_dump(store, namespace=name, core=b"\x7fELF the old tenant's")
+        assert fetched(plane, url(name, "web"))
+        delete_namespace(plane, name)
+        assert "not found" in refused(plane, url(name, "web"))
+        ended = time.time()
+        wait_for("another second", lambda: int(time.time()) > int(ended))
+        plane.kubectl("create", "namespace", name)
+        grant(plane, name, "alice", "get", "delete")
+        assert "not found" in refused(plane, url(name, "web"), "alice")
+        endpoint = {"kind": names.KIND, "apiVersion": names.API_VERSION, "metadata": {"name": "web"}}
+        for spec in ({}, {"poduid": old.parents[1].name}):
+            made = json.dumps(endpoint | {"spec": spec})
+            said = plane.kubectl("create", "-n", name, "-f", "-", stdin=made, code=1)
+            assert "spec.poduid" in said
+        stored = endpoint | {"apiVersion": f"{names.GROUP}/{names.STORED}"}
+        made = json.dumps(stored | {"spec": {"poduid": old.parents[1].name}})
+        plane.kubectl("create", "-n", name, "-f", "-", stdin=made)
+        for query in ("", f"?poduid={old.parents[1].name}"):
+            assert "dump" in refused(plane, url(name, "web") + query, "alice")
+        mine = write_dump(store, namespace=name, poduid=OTHER_UID)
+        archive = fetched(plane, f"{url(name, 'web')}?poduid={OTHER_UID}", "alice")
+        assert f"app/{mine.name}/core" in members(archive)
+        assert not [path for path in members(archive) if old.name in path]
+        assert old.exists()
+    delete_namespace(plane, name, wait=False)
 
 
 def test_a_tenant_unpacks_what_he_downloads(

@@ -49,8 +49,10 @@ class World:
 def world(pods: dict[str, list[str]], endpoints: list[Object] | None = None) -> World:
     """Return a world with these pods, the UIDs by namespace; a pod's name is its UID."""
     made = World()
-    system = {"metadata": {"name": "kube-system", "uid": "0c0c0c0c-1111-4222-8333-444444444444"}}
-    made.lists["/api/v1/namespaces"] = [system, *({"metadata": {"name": name}} for name in pods)]
+    long_ago = {"creationTimestamp": "2020-01-01T00:00:00Z"}
+    system = {"metadata": {"name": "kube-system", "uid": "0c0c0c0c-1111-4222-8333-444444444444", **long_ago}}
+    namespaces = {name: {"metadata": {"name": name, **long_ago}} for name in pods}
+    made.lists["/api/v1/namespaces"] = [system, *namespaces.values()]
     everywhere = [
         {"metadata": {"name": uid, "namespace": namespace, "uid": uid}}
         for namespace, uids in pods.items()
@@ -59,7 +61,7 @@ def world(pods: dict[str, list[str]], endpoints: list[Object] | None = None) -> 
     made.lists["/api/v1/pods"] = everywhere
     made.lists[ENDPOINTS] = endpoints or []
     made.objects["/api/v1/namespaces/kube-system"] = system
-    made.objects |= {f"/api/v1/namespaces/{name}": {"metadata": {"name": name}} for name in pods}
+    made.objects |= {f"/api/v1/namespaces/{name}": thing for name, thing in namespaces.items()}
     for pod in everywhere:
         at = pod["metadata"]
         made.objects[f"/api/v1/namespaces/{at['namespace']}/pods/{at['name']}"] = pod

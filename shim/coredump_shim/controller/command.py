@@ -13,6 +13,7 @@ import socket
 import sys
 
 from coredump_shim import options, supervisor
+from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster
 from coredump_shim.config import ConfigError
@@ -106,7 +107,8 @@ class Controller:
         self._acting = Acting(dry_run=arguments.dry_run)
         roster = Roster()
         self._watch = EndpointWatch(self._cluster, roster)
-        self._sync = Sync(Catalog(self._root), Endpoints(self._cluster, self._acting), roster)
+        endpoints = Endpoints(self._cluster, self._acting)
+        self._sync = Sync(Catalog(self._root), endpoints, roster, Bygones(self._cluster))
         self._newcomers = Newcomers(roster, self._sync, Pace())
         self._arrivals = Arrivals(
             self._root,

@@ -152,7 +152,7 @@ def is_terminating(error: ApiError) -> bool:
 
 def is_general(error: ApiError) -> bool:
     """Whether an error is nobody's in particular: the next request would fail as well."""
-    return error.code in (401, 429, 503, 504) or (error.code == 404 and not is_gone(error))
+    return error.code in (429, 503, 504) or (error.code == 404 and not is_gone(error))
 
 
 def bounded(value: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from coredump_guard import record, store
 from coredump_guard.record import Record, RecordError
-from coredump_shim import beneath
+from coredump_shim import beneath, bygone
 from coredump_shim.controller import endpointlist, marks, presence, removing, rules
 from coredump_shim.controller.action import DELETE, MARK, UNMARK, Pass, spared
 from coredump_shim.controller.clocks import TOLERANCE
@@ -42,6 +42,11 @@ def stays(run: Pass, pod: PodDumps, marked: bool) -> bool:
         if marked:
             _unmark(run, pod)
         return True
+    if _is_bygone(run, pod):
+        if _is_confirmed(run, pod):
+            _remove(run, pod, f"its namespace is gone; the one that is called {pod.namespace} now is younger")
+            return False
+        return True
     since = marks.since(run.root, pod.namespace, pod.poduid) if marked else None
     if since is None or since > run.now + TOLERANCE:
         if run.does(MARK, pod.namespace, pod.poduid, "the pod is gone"):
@@ -51,6 +56,12 @@ def stays(run: Pass, pod: PodDumps, marked: bool) -> bool:
         return True
     _remove(run, pod, f"the pod is gone for {rules.worded(run.now - since)}")
     return False
+
+
+def _is_bygone(run: Pass, pod: PodDumps) -> bool:
+    """Whether all that a missed pod has is from before its namespace was made, whatever clocks are apart."""
+    made = run.present.namespaces[pod.namespace] - TOLERANCE
+    return len(pod) > 0 and all(bygone.is_before(ids[-1], made) for ids in pod.containers.values() if ids)
 
 
 def _remove(run: Pass, pod: PodDumps, why: str) -> None:

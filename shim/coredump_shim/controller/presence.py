@@ -6,13 +6,15 @@ hash of its manifest, which the API shows in an annotation of its mirror pod.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from coredump_shim import bygone
 from coredump_shim.cluster import METADATA_ONLY, Cluster, is_gone
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.stall import Alive
 from coredump_shim.endpoint import Object
-from coredump_shim.poduids import STATIC
+from coredump_shim.poduid import STATIC
 from coredump_shim.status import ApiError
 
 ALWAYS = "kube-system"
@@ -23,7 +25,8 @@ ALWAYS = "kube-system"
 class Presence:
     """What was there when the cluster was asked."""
 
-    namespaces: frozenset[str]
+    namespaces: Mapping[str, float]
+    """When each was made, in seconds since the epoch."""
     _pods: dict[str, set[str]] = field(default_factory=dict)
 
     def has(self, namespace: str, poduid: str) -> bool:
@@ -34,7 +37,7 @@ class Presence:
 def observe(cluster: Cluster, alive: Alive) -> Presence:
     """Ask for every namespace and pod. Raises ApiError, and Doubt of an answer that no cluster gives."""
     namespaces = {
-        str(item["metadata"]["name"])
+        str(item["metadata"]["name"]): bygone.made(item)
         for page in cluster.pages("/api/v1/namespaces", METADATA_ONLY)
         for item in page
     }
@@ -47,7 +50,7 @@ def observe(cluster: Cluster, alive: Alive) -> Presence:
             pods.setdefault(str(item["metadata"]["namespace"]), set()).update(_uids(item))
     if not pods:
         raise Doubt("kube-apiserver's list of pods is empty; a cluster in use has some")
-    return Presence(frozenset(namespaces), pods)
+    return Presence(namespaces, pods)
 
 
 def is_namespace_gone(cluster: Cluster, namespace: str) -> bool:

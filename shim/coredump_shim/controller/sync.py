@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from coredump_guard import store
 from coredump_shim import beneath, endpoint
+from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.controller import walk
 from coredump_shim.controller.endpoints import (
@@ -66,8 +67,9 @@ class _Cluster:
 class Sync:
     """Endpoints and the store they are of. Methods raise OSError if the store fails, else ApiError."""
 
-    def __init__(self, catalog: Catalog, endpoints: Endpoints, roster: Roster) -> None:
+    def __init__(self, catalog: Catalog, endpoints: Endpoints, roster: Roster, bygones: Bygones) -> None:
         self._catalog = catalog
+        self._bygones = bygones
         self._endpoints = endpoints
         self._roster = roster
         self._alone: OrderedDict[Pod, tuple[str, str]] = OrderedDict()
@@ -125,8 +127,9 @@ class Sync:
 
     def _pod(self, namespace: str, poduid: str, others: set[str], named: Named | None) -> Synced:
         dumps = self._catalog.dumps(namespace, poduid)
-        name = pod_name(dumps)
-        own = self._own(namespace, name, dumps, named) if name else None
+        current = self._bygones.without(namespace, dumps)
+        name = pod_name(current)
+        own = self._own(namespace, name, current, named) if name else None
         for other in sorted(others - {name}):
             found = self._endpoints.get(namespace, other)
             if found is not None:

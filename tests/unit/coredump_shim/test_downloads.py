@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from werkzeug.test import TestResponse
 
 from coredump_guard.record import Record
 from coredump_shim import cut, downloads, status
-from coredump_shim.catalog import Catalog
+from coredump_shim.bygone import Bygones
+from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.deadline import Deadline
 from tests.support.dumps import write_dump
 from tests.support.unpack import unpack
@@ -37,6 +39,15 @@ def store(tmp_path: Path) -> Path:
     return root
 
 
+class AllCurrent(Bygones):
+    """A cluster whose namespaces were there before every dump."""
+
+    def __init__(self) -> None: ...
+
+    def without(self, namespace: str, dumps: Sequence[Dump]) -> Sequence[Dump]:
+        return dumps
+
+
 def served(store: Path, *, aggregated: bool) -> FlaskClient:
     def poduid_of(namespace: str, name: str) -> str:
         if (namespace, name) not in (("demo", "web"), ("demo", "proxy")):
@@ -45,7 +56,8 @@ def served(store: Path, *, aggregated: bool) -> FlaskClient:
 
     app = Flask("test")
     catalog, deadline = Catalog(str(store)), Deadline(5, 4)
-    app.register_blueprint(downloads.blueprint(catalog, poduid_of, deadline, aggregated=aggregated))
+    bygones = AllCurrent() if aggregated else None
+    app.register_blueprint(downloads.blueprint(catalog, poduid_of, deadline, bygones=bygones))
     status.register(app)
     return app.test_client()
 

@@ -56,6 +56,24 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield Scene(tmp_path, kubeconfig, there)
 
 
+def test_the_next_namespace_of_the_name_inherits_nothing(scene: Scene) -> None:
+    made = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=600)
+    for namespace in scene.world.lists[NAMESPACES]:
+        namespace["metadata"]["creationTimestamp"] = made.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert [done.why for done in scene.collect(Rules())] == [
+        "1 dump: its namespace is gone; the one that is called demo now is younger"
+    ]
+    assert not scene.lost.exists()
+    assert scene.kept.exists(), "its pod is there"
+
+
+def test_clocks_may_be_apart_where_a_namespace_is_young(scene: Scene) -> None:
+    made = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=240)
+    for namespace in scene.world.lists[NAMESPACES]:
+        namespace["metadata"]["creationTimestamp"] = made.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert scene.collect(Rules()) == []
+
+
 def test_what_is_gone_goes(scene: Scene) -> None:
     assert scene.whats() == [REMOVE]
     assert not scene.lost.exists()
