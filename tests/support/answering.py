@@ -65,6 +65,7 @@ def world(pods: dict[str, list[str]], endpoints: list[Object] | None = None) -> 
     for pod in everywhere:
         at = pod["metadata"]
         made.objects[f"/api/v1/namespaces/{at['namespace']}/pods/{at['name']}"] = pod
+        made.lists.setdefault(f"/api/v1/namespaces/{at['namespace']}/pods", []).append(pod)
     return made
 
 

@@ -6,7 +6,7 @@ Not here: why anything is done (gone, excess, unowned, debugging).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -41,6 +41,10 @@ class Action:
         return f"{self.what} {'/'.join(filter(None, (self.namespace, self.poduid)))}: {self.why}"
 
 
+Follow = Callable[[str, str], object]
+"""Brings the endpoints of a pod, by its namespace and UID, in step with the dumps that are left."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """One pass: what it goes by, and what it has done."""
@@ -55,6 +59,7 @@ class Pass:
     dry_run: bool
     alive: Alive
     """To be called between steps (stall)."""
+    follow: Follow
     actions: list[Action] = field(default_factory=list)
 
     def does(self, what: str, namespace: str, poduid: str, why: str, usage: Usage | None = None) -> bool:

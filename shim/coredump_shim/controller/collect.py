@@ -26,7 +26,7 @@ from coredump_shim.controller import (
     unowned,
     walk,
 )
-from coredump_shim.controller.action import Action, Pass, spared
+from coredump_shim.controller.action import Action, Follow, Pass, spared
 from coredump_shim.controller.rules import Rules
 from coredump_shim.controller.stall import Alive
 from coredump_shim.controller.walk import PodDumps
@@ -34,8 +34,18 @@ from coredump_shim.controller.walk import PodDumps
 Clock = Callable[[], float]
 
 
+def _nobody(_namespace: str, _poduid: str) -> None:
+    """Have nobody follow."""
+
+
 def collect(
-    cluster: Cluster, root: str, rules: Rules, *, dry_run: bool = False, clock: Clock = time.time
+    cluster: Cluster,
+    root: str,
+    rules: Rules,
+    *,
+    dry_run: bool = False,
+    clock: Clock = time.time,
+    follow: Follow = _nobody,
 ) -> list[Action]:
     """Make one pass and return what it did, or with dry_run would do.
 
@@ -44,22 +54,51 @@ def collect(
     """
 
     def work(alive: Alive) -> list[Action]:
-        run = _begun(cluster, root, rules, dry_run, clock, alive)
+        present = presence.observe(cluster, alive)
+        endpoints = endpointlist.all_of(cluster, alive)
+        run = Pass(cluster, root, rules, clock(), present, endpoints, dry_run, alive, follow)
+        _agree(run, clock, lambda: ownership.claim(run))
         _collect(run)
         return run.actions
 
     return stall.watched(work)
 
 
-def _begun(cluster: Cluster, root: str, rules: Rules, dry_run: bool, clock: Clock, alive: Alive) -> Pass:
-    present = presence.observe(cluster, alive)
-    endpoints = endpointlist.all_of(cluster, alive)
-    clocks.check({"kube-apiserver's": cluster.clock, "the controller's": clock()})
-    ownership.claim(cluster, root, present, alive, dry_run=dry_run)
-    alive()
-    if not dry_run:
-        clocks.check({"the store's": clocks.of_store(root), "the controller's": clock()})
-    return Pass(cluster, root, rules, clock(), present, endpoints, dry_run, alive)
+def namespace(
+    cluster: Cluster,
+    root: str,
+    rules: Rules,
+    name: str,
+    *,
+    dry_run: bool = False,
+    clock: Clock = time.time,
+    follow: Follow = _nobody,
+) -> list[Action]:
+    """Remove what is left of one namespace that has ended, whether there is another of its name by now.
+
+    For when its end is heard of: no more than a pass would remove, by what kube-apiserver says then.
+    Raises as `collect`, and Doubt as well of a store that no pass has made this cluster's yet.
+    """
+
+    def work(alive: Alive) -> list[Action]:
+        present = presence.of_namespace(cluster, name, alive)
+        run = Pass(cluster, root, rules, clock(), present, {}, dry_run, alive, follow)
+        _agree(run, clock, lambda: ownership.confirm(cluster, root))
+        with spared(name):
+            pods = list(walk.namespace(root, name, set()))
+            (gone.bygone if name in present.namespaces else gone.namespace)(run, name, pods)
+        return run.actions
+
+    return stall.watched(work)
+
+
+def _agree(run: Pass, clock: Clock, own: Callable[[], None]) -> None:
+    """Make sure that clocks, cluster and store go together."""
+    clocks.check({"kube-apiserver's": run.cluster.clock, "the controller's": clock()})
+    own()
+    run.alive()
+    if not run.dry_run:
+        clocks.check({"the store's": clocks.of_store(run.root), "the controller's": clock()})
 
 
 def _collect(run: Pass) -> None:
@@ -95,6 +134,7 @@ def _namespace(run: Pass, namespace: str, pods: list[PodDumps], complete: bool) 
     if namespace not in run.present.namespaces:
         gone.namespace(run, namespace, pods)
         return
+    pods = gone.bygone(run, namespace, pods)
     marked = set(marks.all_of(run.root, namespace))
     if complete:
         known = {pod.poduid for pod in pods}

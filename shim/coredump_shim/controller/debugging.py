@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from coredump_guard import record, store
@@ -95,7 +95,7 @@ def _referred(run: Pass) -> set[str]:
     return found
 
 
-def _places(root: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+def _places(root: str) -> Iterator[tuple[tuple[str, ...], Sequence[str]]]:
     for pod in walk.pods(root):
         for container, ids in pod.containers.items():
             yield (pod.namespace, pod.poduid, container), ids

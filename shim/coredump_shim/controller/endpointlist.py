@@ -5,6 +5,7 @@ Not here: making and keeping them (endpoints, sync).
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from coredump_shim.controller import endpoints
 from coredump_shim.controller.stall import Alive
 from coredump_shim.endpoint import Object
 from coredump_shim.status import ApiError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,21 @@ def all_of(cluster: Cluster, alive: Alive) -> Endpoints:
     return found
 
 
-def delete(cluster: Cluster, namespace: str, endpoint: Endpoint) -> None:
-    """Delete this very endpoint, not one of its name that was made since. Raises ApiError."""
+def delete(cluster: Cluster, namespace: str, endpoint: Endpoint) -> bool:
+    """Delete this very endpoint, not one of its name that was made since; return whether it is gone.
+
+    One that admission keeps holds up no other. Raises ApiError where no other could be deleted either.
+    """
     try:
         cluster.delete(endpoints.path(namespace, endpoint.name), {"preconditions": {"uid": endpoint.uid}})
     except ApiError as error:
-        if error.code not in (404, 409):
+        if error.code in (404, 409):
+            return True
+        if endpoints.is_general(error):
             raise
+        log.warning("endpoint %s/%s cannot be deleted: %r", namespace, endpoint.name, error.message)
+        return False
+    return True
 
 
 def _endpoint(item: Object) -> Endpoint:

@@ -5,11 +5,12 @@ Not here: what age and quota are (rules), and pods that are gone (gone).
 
 from __future__ import annotations
 
-import dataclasses
 import os
+from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from coredump_guard import quota as stored
 from coredump_guard import store
@@ -17,8 +18,8 @@ from coredump_guard.words import size
 from coredump_shim import beneath
 from coredump_shim.controller import removing, rules
 from coredump_shim.controller.action import LOW_SPACE, Pass, spared
-from coredump_shim.controller.removing import Located
 from coredump_shim.controller.walk import PodDumps
+from coredump_shim.removal import Place
 
 _RECORD_BYTES = 64 << 10
 """What a dump's files besides the core take, more or less."""
@@ -29,15 +30,15 @@ def aged(run: Pass, pod: PodDumps) -> PodDumps:
     limit = run.rules.max_age
     if limit is None:
         return pod
-    left = {}
+    old = {}
     for container, ids in pod.containers.items():
-        place = (pod.namespace, pod.poduid, container)
-        named = rules.older(ids, limit, run.now)
-        old = removing.arrived_before(run.root, place, named, run.now - limit) if named else []
-        removing.remove(run, place[:2], old, f"older than {rules.worded(limit)}")
-        removed = {dump.id for dump in old}
-        left[container] = [id for id in ids if id not in removed] if removed else ids
-    return dataclasses.replace(pod, containers=left)
+        if named := rules.older(ids, limit, run.now):
+            place = (pod.namespace, pod.poduid, container)
+            old[container] = removing.arrived_before(run.root, place, named, run.now - limit)
+    if not any(old.values()):
+        return pod
+    removing.reduce(run, replace(pod, containers=old), f"older than {rules.worded(limit)}")
+    return _without(pod, old)
 
 
 def quota(run: Pass, namespace: str, pods: Sequence[PodDumps]) -> None:
@@ -48,16 +49,17 @@ def quota(run: Pass, namespace: str, pods: Sequence[PodDumps]) -> None:
     bound = run.rules.namespace_quota
     if bound is None or _estimate(run, pods) < bound * rules.NEARLY_FULL:
         return
-    dumps = [(dump, _measured(run, dump)) for pod in pods for dump in removing.located(pod)]
-    dumps.sort(key=lambda measured: measured[0].id)
-    count = rules.excess([taken for _, taken in dumps], bound)
+    places = [place for pod in pods for place in removing.places(pod).items()]
+    taken = [_measured(run, *place) for place in places]
+    counts = rules.excess([(ids, sizes) for (_, ids), sizes in zip(places, taken, strict=True)], bound)
+    going: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
+    for ((_, poduid, container), ids), count in zip(places, counts, strict=True):
+        if count:
+            going[poduid][container] = ids[:count]
     why = f"namespace {namespace} takes more than its quota of {size(bound)}"
-    gone = defaultdict(list)
-    for dump, _ in dumps[:count]:
-        gone[dump.place[1]].append(dump)
-    for poduid, of_pod in gone.items():
-        removing.remove(run, (namespace, poduid), of_pod, why)
-    used = sum(taken for _, taken in dumps[count:])
+    for poduid, containers in going.items():
+        removing.reduce(run, PodDumps(namespace, poduid, containers), why)
+    used = sum(sum(sizes[count:]) for sizes, count in zip(taken, counts, strict=True))
     if used >= bound * rules.NEARLY_FULL:
         usage = stored.Usage(namespace, used, bound)
         run.does(LOW_SPACE, namespace, "", str(usage), usage)
@@ -86,9 +88,30 @@ def _cores(run: Pass, pod: PodDumps) -> int:
     return total
 
 
-def _measured(run: Pass, dump: Located) -> int:
-    """Return the bytes of a dump's files, counted as the guard counts them."""
-    run.alive()
-    with spared("/".join((*dump.place, dump.id))), beneath.directory(run.root) as root:
-        return stored.used(root, *dump.place, dump.id)
-    return 0
+def _measured(run: Pass, place: Place, ids: Sequence[str]) -> array[int]:
+    """Return the bytes of the files of each dump in a directory, counted as the guard counts them."""
+    sizes = array("Q", bytes(8 * len(ids)))
+    with spared("/".join(place)), beneath.directory(run.root, *place) as fd:
+        for at, id in enumerate(ids):
+            run.alive()
+            with spared("/".join((*place, id))), suppress(FileNotFoundError):
+                sizes[at] = _bytes(fd, id)
+    return sizes
+
+
+def _bytes(container_fd: int, id: str) -> int:
+    with beneath.directory(container_fd, id) as fd, os.scandir(fd) as entries:
+        return sum(
+            entry.stat(follow_symlinks=False).st_size
+            for entry in entries
+            if not entry.is_dir(follow_symlinks=False)
+        )
+
+
+def _without(pod: PodDumps, gone: Mapping[str, Sequence[str]]) -> PodDumps:
+    removed = {container: set(ids) for container, ids in gone.items()}
+    left = {
+        container: [id for id in ids if id not in removed[container]] if container in removed else ids
+        for container, ids in pod.containers.items()
+    }
+    return replace(pod, containers=left)

@@ -7,14 +7,16 @@ answer of kube-apiserver; a pod is marked when first missed, and confirmed to be
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from coredump_guard import record, store
 from coredump_guard.record import Record, RecordError
-from coredump_shim import beneath, bygone
+from coredump_shim import beneath
 from coredump_shim.controller import endpointlist, marks, presence, removing, rules
 from coredump_shim.controller.action import DELETE, MARK, UNMARK, Pass, spared
 from coredump_shim.controller.clocks import TOLERANCE
+from coredump_shim.controller.presence import Presence
 from coredump_shim.controller.walk import PodDumps
 
 log = logging.getLogger(__name__)
@@ -26,11 +28,48 @@ def namespace(run: Pass, name: str, pods: Iterable[PodDumps]) -> None:
         return
     for pod in pods:
         with spared(f"{name}/{pod.poduid}"):
-            removing.remove(run, (name, pod.poduid), removing.located(pod), "its namespace is gone")
+            removing.remove(run, (name, pod.poduid), removing.places(pod), "its namespace is gone")
             removing.tidy(run, pod)
     if not run.dry_run:
         for mark in marks.all_of(run.root, name):
             marks.clear(run.root, name, mark)
+
+
+def bygone(run: Pass, name: str, pods: Sequence[PodDumps]) -> list[PodDumps]:
+    """Remove the dumps of a namespace that had the name of one that is there, and return what is left.
+
+    Its pods' dumps from before it was made, by more than clocks may differ, of no pod that is there.
+    Namespace and pods are asked for anew: much may have been deleted and made since they were listed.
+    """
+    if not any(_earlier(run, run.present, pod) for pod in pods):
+        return list(pods)
+    present = presence.of_namespace(run.cluster, name, run.alive)
+    return [left for pod in pods for left in _without_earlier(run, present, pod)]
+
+
+def _without_earlier(run: Pass, present: Presence, pod: PodDumps) -> list[PodDumps]:
+    """Return what is left of a pod once it is without the dumps of the namespace before, if anything."""
+    containers = {} if run.present.has(pod.namespace, pod.poduid) else _earlier(run, present, pod)
+    if not containers:
+        return [pod]
+    with spared(f"{pod.namespace}/{pod.poduid}"):
+        why = f"its namespace is gone, and the one that is called {pod.namespace} now is younger"
+        removing.reduce(run, replace(pod, containers=containers), why)
+        left = {name: ids[len(containers.get(name, ())) :] for name, ids in pod.containers.items()}
+        if any(left.values()):
+            return [replace(pod, containers=left)]
+        removing.tidy(run, pod)
+        return []
+    return [pod]
+
+
+def _earlier(run: Pass, present: Presence, pod: PodDumps) -> dict[str, Sequence[str]]:
+    """Return what a pod that is not there has from before its namespace was made, by container."""
+    made = present.namespaces.get(pod.namespace)
+    if made is None or made > run.now + TOLERANCE or present.has(pod.namespace, pod.poduid):
+        return {}
+    found = {name: rules.before(ids, made - TOLERANCE) for name, ids in pod.containers.items()}
+    return {name: ids for name, ids in found.items() if ids}
 
 
 def stays(run: Pass, pod: PodDumps, marked: bool) -> bool:
@@ -41,11 +80,6 @@ def stays(run: Pass, pod: PodDumps, marked: bool) -> bool:
     if run.present.has(pod.namespace, pod.poduid):
         if marked:
             _unmark(run, pod)
-        return True
-    if _is_bygone(run, pod):
-        if _is_confirmed(run, pod):
-            _remove(run, pod, f"its namespace is gone; the one that is called {pod.namespace} now is younger")
-            return False
         return True
     since = marks.since(run.root, pod.namespace, pod.poduid) if marked else None
     if since is None or since > run.now + TOLERANCE:
@@ -58,20 +92,15 @@ def stays(run: Pass, pod: PodDumps, marked: bool) -> bool:
     return False
 
 
-def _is_bygone(run: Pass, pod: PodDumps) -> bool:
-    """Whether all that a missed pod has is from before its namespace was made, whatever clocks are apart."""
-    made = run.present.namespaces[pod.namespace] - TOLERANCE
-    return len(pod) > 0 and all(bygone.is_before(ids[-1], made) for ids in pod.containers.values() if ids)
-
-
 def _remove(run: Pass, pod: PodDumps, why: str) -> None:
     """Remove dumps, endpoints and mark of a pod, in this order: the next pass goes on where one was cut."""
-    removing.remove(run, (pod.namespace, pod.poduid), removing.located(pod), why)
+    removing.remove(run, (pod.namespace, pod.poduid), removing.places(pod), why)
     removing.tidy(run, pod)
+    left = False
     for endpoint in run.endpoints.get(pod.namespace, {}).get(pod.poduid, ()):
         if run.does(DELETE, pod.namespace, pod.poduid, f"endpoint {endpoint.name}: {why}"):
-            endpointlist.delete(run.cluster, pod.namespace, endpoint)
-    if not run.dry_run:
+            left |= not endpointlist.delete(run.cluster, pod.namespace, endpoint)
+    if not left and not run.dry_run:
         marks.clear(run.root, pod.namespace, pod.poduid)
 
 
@@ -101,9 +130,9 @@ def _is_confirmed(run: Pass, pod: PodDumps) -> bool:
 
 def _name(root: str, pod: PodDumps) -> str:
     """Return the pod's name by the first record that says one. Raises OSError."""
-    for dump in removing.located(pod):
+    for place, id in ((place, id) for place, ids in removing.places(pod).items() for id in ids):
         try:
-            with beneath.directory(root, *dump.place, dump.id) as fd:
+            with beneath.directory(root, *place, id) as fd:
                 name = Record.from_json(beneath.read(fd, store.INFO, record.MAX_BYTES + 1)).identity.pod
         except RecordError:
             continue

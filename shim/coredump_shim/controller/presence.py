@@ -43,14 +43,18 @@ def observe(cluster: Cluster, alive: Alive) -> Presence:
     }
     if ALWAYS not in namespaces:
         raise Doubt(f"kube-apiserver's list of namespaces is without {ALWAYS}, which every cluster has")
-    pods: dict[str, set[str]] = {}
-    for page in cluster.pages("/api/v1/pods", METADATA_ONLY):
-        alive()
-        for item in page:
-            pods.setdefault(str(item["metadata"]["namespace"]), set()).update(_uids(item))
+    pods = _pods(cluster, "/api/v1/pods", alive)
     if not pods:
         raise Doubt("kube-apiserver's list of pods is empty; a cluster in use has some")
     return Presence(namespaces, pods)
+
+
+def of_namespace(cluster: Cluster, name: str, alive: Alive) -> Presence:
+    """Ask for one namespace and its pods. Raises ApiError, and Doubt of an answer about something else."""
+    found = _absent(cluster, f"/api/v1/namespaces/{name}", "namespaces", name)
+    if found is None:
+        return Presence({})
+    return Presence({name: bygone.made(found)}, _pods(cluster, f"/api/v1/namespaces/{name}/pods", alive))
 
 
 def is_namespace_gone(cluster: Cluster, namespace: str) -> bool:
@@ -76,6 +80,15 @@ def _absent(cluster: Cluster, path: str, kind: str, name: str) -> Object | None:
         if is_gone(error) and about.get("kind") == kind and about.get("name") == name:
             return None
         raise
+
+
+def _pods(cluster: Cluster, path: str, alive: Alive) -> dict[str, set[str]]:
+    pods: dict[str, set[str]] = {}
+    for page in cluster.pages(path, METADATA_ONLY):
+        alive()
+        for item in page:
+            pods.setdefault(str(item["metadata"]["namespace"]), set()).update(_uids(item))
+    return pods
 
 
 def _uids(pod: Object) -> set[str]:

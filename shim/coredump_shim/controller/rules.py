@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
 
 from coredump_guard import quota
 
@@ -87,19 +88,34 @@ def parse(arguments: argparse.Namespace) -> Rules:
 
 def older(ids: Sequence[str], limit: float | None, now: float) -> Sequence[str]:
     """Return those of sorted dump ids that are of crashes longer ago than the limit."""
-    if limit is None:
-        return ()
+    return () if limit is None else before(ids, now - limit)
+
+
+def before(ids: Sequence[str], when: float) -> Sequence[str]:
+    """Return those of sorted dump ids that are of crashes before a time, in seconds since the epoch."""
     # An id begins with the time of the crash, so that ids and times sort alike.
-    return ids[: bisect_left(ids, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(max(0, now - limit))))]
+    return ids[: bisect_left(ids, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(max(0.0, when))))]
 
 
-def excess(sizes: Sequence[int], bound: int) -> int:
-    """Return how many of the dumps must go until the rest takes no more; their bytes, oldest first."""
-    total, count = sum(sizes), 0
-    while total > bound and count < len(sizes):
-        total -= sizes[count]
-        count += 1
-    return count
+def excess(directories: Sequence[tuple[Sequence[str], Sequence[int]]], bound: int) -> list[int]:
+    """Return how many dumps must go of each directory until the rest takes no more, the oldest of all first.
+
+    Of each directory the ids, sorted, and the bytes of each dump.
+    """
+    counts = [0] * len(directories)
+    total = sum(sum(sizes) for _, sizes in directories)
+    oldest = [(ids[0], at) for at, (ids, _) in enumerate(directories) if ids]
+    heapify(oldest)
+    while total > bound and oldest:
+        _, at = oldest[0]
+        ids, sizes = directories[at]
+        total -= sizes[counts[at]]
+        counts[at] += 1
+        if counts[at] < len(ids):
+            heapreplace(oldest, (ids[counts[at]], at))
+        else:
+            heappop(oldest)
+    return counts
 
 
 def _value(option: str, text: str) -> float:

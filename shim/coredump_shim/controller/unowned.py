@@ -33,8 +33,8 @@ def collect(run: Pass) -> None:
         with spared("/".join(place)):
             old = rules.older(ids, limit, run.now)
             if old:
-                dumps = removing.arrived_before(run.root, place, old, run.now - limit)
-                removing.remove(run, place, dumps, f"older than {rules.worded(limit)}")
+                gone = removing.arrived_before(run.root, place, old, run.now - limit)
+                removing.remove(run, place, {place: gone}, f"older than {rules.worded(limit)}")
 
 
 def _is_named(directory: str) -> bool:

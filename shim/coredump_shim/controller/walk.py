@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from coredump_guard import store
@@ -17,13 +17,13 @@ from coredump_shim import beneath
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PodDumps:
     """The dumps of one pod. Where they lie says whose they are."""
 
     namespace: str
     poduid: str
-    containers: Mapping[str, list[str]]
+    containers: Mapping[str, Sequence[str]]
     """Ids of the dumps by container, sorted; empty where a container's directory is all that is left."""
 
     @property
@@ -49,6 +49,13 @@ def pods(root: str, unreadable: set[str] | None = None) -> Iterator[PodDumps]:
     with beneath.directory(root) as fd:
         for namespace in filter(store.is_namespace, beneath.subdirectories(fd)):
             yield from _namespace(fd, namespace, set() if unreadable is None else unreadable)
+
+
+def namespace(root: str, name: str, unreadable: set[str]) -> Iterator[PodDumps]:
+    """Yield the pods that have a directory in one namespace's, as `pods` does."""
+    if store.is_namespace(name):
+        with beneath.directory(root) as fd:
+            yield from _namespace(fd, name, unreadable)
 
 
 def pod(root: str, namespace: str, poduid: str) -> PodDumps:

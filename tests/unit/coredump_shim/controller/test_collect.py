@@ -17,7 +17,7 @@ from coredump_guard.record import Module, Record
 from coredump_shim import removal
 from coredump_shim.cluster import Cluster
 from coredump_shim.controller import action, collect, debugging, marks, stall
-from coredump_shim.controller.action import LOW_SPACE, MARK, REMOVE, UNMARK, Action
+from coredump_shim.controller.action import DELETE, LOW_SPACE, MARK, REMOVE, UNMARK, Action
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.rules import DAY, Rules
 from coredump_shim.status import ApiError
@@ -39,11 +39,30 @@ class Scene:
         self.kept = write_dump(self.root, poduid=HERE)
         self.lost = write_dump(self.root, poduid=GONE)
         self.cluster = Cluster(kubeconfig)
+        self.followed: list[tuple[str, str]] = []
         self.collect(Rules())
         marks.make(str(self.root), "demo", GONE, time.time() - DAY / 2)
 
     def collect(self, rules: Rules = AT_ONCE, **options: Any) -> list[Action]:
-        return collect.collect(self.cluster, str(self.root), rules, **options)
+        return collect.collect(self.cluster, str(self.root), rules, follow=self.follow, **options)
+
+    def ended(self, namespace: str, **options: Any) -> list[Action]:
+        return collect.namespace(self.cluster, str(self.root), AT_ONCE, namespace, **options)
+
+    def follow(self, namespace: str, poduid: str) -> None:
+        self.followed.append((namespace, poduid))
+
+    def made(self, when: datetime.datetime) -> None:
+        """Have the namespaces made at a time."""
+        for namespace in self.world.lists[NAMESPACES]:
+            namespace["metadata"]["creationTimestamp"] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def end(self, name: str) -> None:
+        """Have a namespace end, with its pods."""
+        for path in (NAMESPACES, PODS):
+            kept = [it for it in self.world.lists[path] if name not in it["metadata"].values()]
+            self.world.lists[path] = kept
+        del self.world.objects[f"{NAMESPACES}/{name}"]
 
     def whats(self, rules: Rules = AT_ONCE) -> list[str]:
         return [done.what for done in self.collect(rules)]
@@ -57,21 +76,80 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_the_next_namespace_of_the_name_inherits_nothing(scene: Scene) -> None:
-    made = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=600)
-    for namespace in scene.world.lists[NAMESPACES]:
-        namespace["metadata"]["creationTimestamp"] = made.strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert [done.why for done in scene.collect(Rules())] == [
-        "1 dump: its namespace is gone; the one that is called demo now is younger"
+    kept = write_dump(scene.root, poduid=HERE, when=ago(3600))
+    before = write_dump(scene.root, poduid=GONE, when=ago(3600))
+    scene.made(ago(1800))
+    assert [(done.what, done.why) for done in scene.collect(Rules())] == [
+        (REMOVE, "1 dump: its namespace is gone, and the one that is called demo now is younger")
     ]
-    assert not scene.lost.exists()
-    assert scene.kept.exists(), "its pod is there"
+    assert not before.exists()
+    assert scene.lost.exists(), "its crash was in this namespace"
+    assert kept.exists(), "its pod is there, and its node's clock behind"
+    assert scene.followed == [("demo", GONE)]
 
 
-def test_clocks_may_be_apart_where_a_namespace_is_young(scene: Scene) -> None:
-    made = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=240)
-    for namespace in scene.world.lists[NAMESPACES]:
-        namespace["metadata"]["creationTimestamp"] = made.strftime("%Y-%m-%dT%H:%M:%SZ")
+def test_a_pod_of_the_namespace_before_leaves_nothing(scene: Scene) -> None:
+    write_dump(scene.root, poduid="of-before", when=ago(3600))
+    write_dump(scene.root, poduid="of-before", when=ago(3600), container="side")
+    marks.make(str(scene.root), "demo", "of-before", time.time() - 3600)
+    scene.made(ago(1800))
+    assert scene.collect(Rules(), dry_run=True) == scene.collect(Rules())
+    assert not (scene.root / "demo/of-before").exists()
+    assert marks.all_of(str(scene.root), "demo") == [GONE]
+
+
+@pytest.mark.parametrize("younger", [-240, -86400])
+def test_clocks_that_are_apart_remove_nothing(scene: Scene, younger: float) -> None:
+    """A namespace that seems a bit younger than a crash in it, or of the future."""
+    scene.made(ago(younger))
     assert scene.collect(Rules()) == []
+
+
+def test_a_pod_that_came_behind_the_list_keeps_what_it_has(scene: Scene) -> None:
+    kept = write_dump(scene.root, poduid="late", when=ago(3600))
+    scene.made(ago(1800))
+    late = {"metadata": {"name": "late", "namespace": "demo", "uid": "late"}}
+    scene.world.lists[f"{NAMESPACES}/demo/pods"].append(late)
+    assert scene.whats(Rules()) == [MARK]
+    assert kept.exists()
+
+
+def test_what_a_namespace_leaves_goes_when_its_end_is_heard_of(scene: Scene) -> None:
+    scene.end("demo")
+    other = write_dump(scene.root, namespace="gone-too")
+    assert scene.ended("demo", dry_run=True) == scene.ended("demo")
+    assert not (scene.root / "demo").exists()
+    assert not (scene.root / ".gone/demo").exists()
+    assert other.exists()
+    assert scene.ended("never-was") == scene.ended("demo") == []
+
+
+def test_a_namespace_that_was_made_again_is_left_what_is_its_own(scene: Scene) -> None:
+    before = write_dump(scene.root, poduid=GONE, when=ago(3600))
+    scene.made(ago(1800))
+    assert [done.what for done in scene.ended("demo")] == [REMOVE]
+    assert not before.exists()
+    assert scene.lost.exists()
+    assert scene.kept.exists()
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410, 429, 500, 503])
+def test_an_error_is_no_end(scene: Scene, code: int) -> None:
+    scene.world.errors[f"{NAMESPACES}/demo"] = code
+    with pytest.raises(ApiError):
+        scene.ended("demo")
+    assert scene.lost.exists()
+
+
+def test_a_store_that_is_nobodys_loses_nothing_by_a_namespaces_end(scene: Scene) -> None:
+    scene.end("demo")
+    (scene.root / ".cluster").unlink()
+    with pytest.raises(Doubt, match=r"has no \.cluster.*is the store mounted\?"):
+        scene.ended("demo")
+    (scene.root / ".cluster").write_text("another")
+    with pytest.raises(Doubt, match="store of another cluster"):
+        scene.ended("demo")
+    assert scene.lost.exists()
 
 
 def test_what_is_gone_goes(scene: Scene) -> None:
@@ -100,6 +178,20 @@ def test_an_error_removes_nothing(scene: Scene, path: str) -> None:
         with pytest.raises(ApiError):
             scene.collect()
     assert scene.lost.exists()
+
+
+@pytest.mark.parametrize("code", [403, 422, 500])
+def test_an_endpoint_that_cannot_be_deleted_holds_up_no_other(scene: Scene, code: int) -> None:
+    """As admission may refuse it: a webhook, a policy."""
+    metadata = {"name": "web", "namespace": "demo", "uid": "u"}
+    scene.world.lists[ENDPOINTS] = [{"metadata": metadata, "spec": {"poduid": GONE}}]
+    scene.world.errors["/apis/coredump.fujitsu.com/v1/namespaces/demo/coredumpendpoints/web"] = code
+    other = write_dump(scene.root, namespace="other", poduid=GONE)
+    marks.make(str(scene.root), "other", GONE, time.time() - DAY / 2)
+    assert scene.whats() == [REMOVE, DELETE, REMOVE]
+    assert not scene.lost.exists()
+    assert not other.exists()
+    assert scene.whats() == [DELETE], "it is tried again"
 
 
 def test_a_404_about_something_else_removes_nothing(scene: Scene) -> None:
@@ -137,7 +229,7 @@ def test_an_empty_directory_of_a_pod_that_is_gone_goes(scene: Scene) -> None:
 
 
 def test_dumps_of_nodes_and_of_nobody_go_by_age_alone(scene: Scene) -> None:
-    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    old = ago(3600)
     unowned = []
     for place in ("_host/node-1", "_unidentified/" + "c" * 64):
         dump = write_dump(scene.root, namespace="demo", poduid=HERE, when=old)
@@ -227,6 +319,10 @@ def test_actions_read_well() -> None:
     said = [Action(MARK, "demo", HERE, "the pod is gone"), Action(LOW_SPACE, "demo", "", "it is full")]
     assert list(map(str, said)) == [f"mark demo/{HERE}: the pod is gone", "low space demo: it is full"]
     assert len({MARK, UNMARK, REMOVE, LOW_SPACE, action.DELETE}) == 5
+
+
+def ago(seconds: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
 
 
 def _refers(dump: Path, build_id: str) -> None:

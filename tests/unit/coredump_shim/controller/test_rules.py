@@ -85,8 +85,16 @@ def test_without_a_limit_nothing_is_too_old() -> None:
     assert list(rules.older([store.dump_id(0, "web", 1, "b", 1)], None, when)) == []
 
 
-@given(st.lists(st.integers(0, 100)), st.integers(0, 1000))
-def test_as_many_go_as_must_and_no_more(sizes: list[int], bound: int) -> None:
-    count = rules.excess(sizes, bound)
-    assert sum(sizes[count:]) <= bound
-    assert count == 0 or sum(sizes[count - 1 :]) > bound
+@given(st.lists(st.integers(0, 3)), st.lists(st.integers(0, 100), min_size=1), st.integers(0, 1000))
+def test_as_many_go_as_must_and_no_more(where: list[int], sizes: list[int], bound: int) -> None:
+    """Of dumps that lie in four directories, as if they were in one."""
+    taken = [sizes[at % len(sizes)] for at in range(len(where))]
+    directories: list[tuple[list[str], list[int]]] = [([], []) for _ in range(4)]
+    for at, directory in enumerate(where):
+        directories[directory][0].append(f"{at:04}")
+        directories[directory][1].append(taken[at])
+    counts = rules.excess(directories, bound)
+    count = sum(counts)
+    assert sum(taken[count:]) <= bound
+    assert count == 0 or sum(taken[count - 1 :]) > bound
+    assert counts == [where[:count].count(directory) for directory in range(4)], "the oldest of all"
