@@ -31,15 +31,20 @@ _number = itertools.count(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip everything here where a cluster cannot be, and say so.
 
-    What needs a node comes last: it holds the machine's core settings from then on.
+    What installs the product by itself comes first, while nobody else has. What needs a node comes last:
+    it holds the machine's core settings from then on.
     """
-    items.sort(key=lambda item: "node" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: _needs(item, "node") - _needs(item, "bare"))
     missing = [name for name in NEEDED if shutil.which(name, path=program.PATH) is None]
     reason = "needs root" if os.geteuid() else f"missing: {', '.join(missing)}; tools/install cluster"
     if os.geteuid() or missing:
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _needs(item: pytest.Item, fixture: str) -> bool:
+    return fixture in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)
