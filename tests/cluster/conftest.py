@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coredump_guard.store import INBOX
 from testbed import programs
 from testbed.cluster import network, program
 from testbed.cluster.controlplane import ControlPlane, control_plane, delete_namespace
@@ -91,7 +92,9 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the store that the product serves; tests keep to their own namespaces in it."""
-    return tmp_path_factory.mktemp("store")
+    made = tmp_path_factory.mktemp("store")
+    (made / INBOX).mkdir()  # a store without a dump, and no bare mount point: the first pass makes it its own
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -11,18 +11,25 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coredump_shim import beneath, names
+from coredump_shim.bygone import Bygones
+from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster
-from coredump_shim.controller import endpoints, marks
+from coredump_shim.controller import endpoints, marks, ownership
+from coredump_shim.controller.acting import Acting
 from coredump_shim.controller.action import DELETE, LOW_SPACE, MARK, REMOVE, UNMARK, Action
-from coredump_shim.controller.collect import collect
+from coredump_shim.controller.collect import collect, own
+from coredump_shim.controller.collect import namespace as namespace_ended
 from coredump_shim.controller.doubt import Doubt
+from coredump_shim.controller.roster import Roster
 from coredump_shim.controller.rules import DAY, Rules
+from coredump_shim.controller.sync import Sync
 from coredump_shim.status import ApiError
 from testbed.cluster.controlplane import ControlPlane, delete_namespace, pod_manifest
 from testbed.waiting import wait_for
@@ -32,6 +39,7 @@ MANIFESTS = Path(__file__).parents[2] / "manifests/api"
 COLLECTOR = "test-collector"
 HASH = "5f2d0c1e9b7a4f3e8d6c5b4a39281706"
 """A static pod's UID on its node."""
+PLURAL = f"{names.RESOURCE}.{names.STORED}.{names.GROUP}"
 AT_ONCE = Rules(gc_threshold=0)
 
 
@@ -67,8 +75,16 @@ class Scene:
         }
         self.plane.kubectl("create", "-f", "-", stdin=json.dumps(made))
 
+    def status(self, name: str, **status: Any) -> None:
+        patch = ("--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        self.plane.kubectl("patch", PLURAL, name, "-n", self.namespace, *patch)
+
+    def dumps(self, name: str = "web") -> str:
+        """Return how many dumps an endpoint's status counts."""
+        return self.plane.kubectl("get", PLURAL, name, "-n", self.namespace, "-o", "jsonpath={.status.dumps}")
+
     def has_endpoint(self, name: str = "web") -> bool:
-        command = ("get", f"{names.RESOURCE}.{names.STORED}.{names.GROUP}", name, "-n", self.namespace)
+        command = ("get", PLURAL, name, "-n", self.namespace)
         return self.plane.run(*command).returncode == 0
 
     def collect(self, rules: Rules = AT_ONCE, **options: Any) -> list[Action]:
@@ -77,6 +93,21 @@ class Scene:
     def whats(self, rules: Rules = AT_ONCE, **options: Any) -> list[str]:
         """Make a pass and return what it did in this namespace."""
         return [done.what for done in self.collect(rules, **options) if done.namespace == self.namespace]
+
+    def sync(self, root: Path | None = None) -> Sync:
+        at = str(root or self.root)
+        return Sync(
+            Catalog(at),
+            endpoints.Endpoints(self.cluster, Acting()),
+            Roster(),
+            Bygones(self.cluster),
+            lambda: ownership.confirm(self.cluster, at),
+        )
+
+    def ended(self, rules: Rules, **options: Any) -> list[str]:
+        """Have it heard that the namespace has ended; return what that did."""
+        done = namespace_ended(self.cluster, str(self.root), rules, self.namespace, **options)
+        return [one.what for one in done]
 
     def gone(self, name: str = "web") -> tuple[str, Path]:
         """Make a pod with a dump and an endpoint that is gone and marked; return its UID and dump."""
@@ -87,6 +118,10 @@ class Scene:
         self.delete_pod(name)
         assert self.whats(Rules()) == [MARK]
         return poduid, dump
+
+    def own(self) -> None:
+        uid = self.plane.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+        (self.root / ".cluster").write_text(f"{uid}\n")
 
     def listing(self) -> list[tuple[str, int, int]]:
         """Return all that is in the store, with size and inode."""
@@ -128,6 +163,7 @@ def scene(plane: ControlPlane, namespace: str, tmp_path: Path, binding: str, els
     (root / ".inbox").mkdir(parents=True)
     made = Scene(plane, namespace, root, Cluster(str(plane.kubeconfig(COLLECTOR))))
     wait_for("the rights are effective", lambda: _may(made), 10)
+    made.own()
     return made
 
 
@@ -222,23 +258,37 @@ def test_a_namespaces_dumps_go_with_it_at_once(scene: Scene) -> None:
     scene.dump("other", container="side")
     scene.endpoint(poduid)
     assert scene.whats(Rules()) == [MARK]  # of the other
-    metadata = json.loads(
-        scene.plane.kubectl(
-            "get",
-            f"{names.RESOURCE}.{names.STORED}.{names.GROUP}",
-            "web",
-            "-o",
-            "json",
-            "-n",
-            scene.namespace,
-        )
-    )["metadata"]
-    assert "finalizers" not in metadata
+    found = scene.plane.kubectl("get", PLURAL, "web", "-o", "json", "-n", scene.namespace)
+    assert "finalizers" not in json.loads(found)["metadata"]
     delete_namespace(scene.plane, scene.namespace)  # nobody has to be there for it
     assert scene.whats(Rules()) == [REMOVE, REMOVE]
     assert not dump.parents[2].exists()
     assert not scene.mark("other").parent.exists()
     assert scene.whats(Rules()) == []
+
+
+def test_the_next_namespace_of_the_name_inherits_nothing(scene: Scene) -> None:
+    before = scene.dump(scene.pod(), when=_ago(3600))
+    static = scene.dump(HASH, pod="static", when=_ago(3600))
+    delete_namespace(scene.plane, scene.namespace)
+    scene.plane.kubectl("create", "namespace", scene.namespace)
+    scene.plane.wait_for_namespace(scene.namespace)
+    scene.pod("static", **{"kubernetes.io/config.hash": HASH})
+    own = scene.dump(scene.pod())
+    assert scene.ended(Rules()) == [REMOVE]
+    assert scene.whats(Rules()) == []
+    assert not before.parents[1].exists()
+    assert own.exists()
+    assert static.exists(), "its pod is there"
+
+
+def test_what_a_namespace_leaves_goes_when_its_end_is_heard_of(scene: Scene) -> None:
+    scene.dump(scene.pod())
+    assert scene.ended(Rules()) == []
+    delete_namespace(scene.plane, scene.namespace)
+    assert scene.ended(Rules(), dry_run=True) == [REMOVE]
+    assert scene.ended(Rules()) == [REMOVE]
+    assert not (scene.root / scene.namespace).exists()
 
 
 def test_a_namespace_that_is_still_being_deleted_keeps_its_dumps(scene: Scene) -> None:
@@ -319,7 +369,8 @@ def test_another_clusters_store_is_left_alone(scene: Scene) -> None:
 
 
 def test_a_directory_that_no_node_delivered_to_is_no_store(scene: Scene) -> None:
-    (scene.root / ".inbox").rmdir()
+    for path in (scene.root / ".cluster", scene.root / ".inbox"):
+        path.unlink() if path.is_file() else path.rmdir()
     before = scene.listing()
     with pytest.raises(Doubt, match="is the store mounted"):
         scene.collect(dry_run=True)
@@ -341,22 +392,54 @@ def test_an_owner_that_is_no_clusters_is_not_replaced(scene: Scene) -> None:
     assert not (scene.root / "elsewhere").exists()
 
 
-def test_a_store_that_is_nobodys_becomes_this_clusters_if_it_may_be(scene: Scene) -> None:
+def test_a_store_that_is_nobodys_becomes_this_clusters_by_a_pods_dump(scene: Scene) -> None:
+    """Names say nothing, nor does a static pod's UID: another cluster has them too."""
     owner = scene.root / ".cluster"
-    foreign = write_dump(scene.root, namespace="default", poduid="22222222-2222-2222-2222-222222222222")
-    write_dump(scene.root, namespace="not-of-this-cluster")
+    owner.unlink()
+    scene.pod("static", **{"kubernetes.io/config.hash": HASH})
+    foreign = [scene.dump("22222222-2222-2222-2222-222222222222"), scene.dump(HASH, pod="static")]
     with pytest.raises(
-        Doubt, match=r"is it the right kubeconfig\? If so, write [-0-9a-f]{36} to .*/\.cluster"
+        Doubt, match=r"right kubeconfig\. If it is .* all the same, write [-0-9a-f]{36} to .*/\.cluster"
     ):
-        scene.collect(Rules())
-    assert foreign.exists()
+        scene.collect()
+    assert all(path.exists() for path in foreign)
     assert not owner.exists()
     scene.dump(scene.pod())
-    assert "not-of-this-cluster" in {done.namespace for done in scene.collect(Rules(), dry_run=True)}
+    assert scene.whats(dry_run=True) == [MARK]
     assert not owner.exists()
     scene.collect(Rules())
-    uid = scene.plane.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
-    assert owner.read_text() == f"{uid}\n"
+    claimed = owner.read_text()
+    scene.own()
+    assert owner.read_text() == claimed
+
+
+@pytest.mark.parametrize("place", ["_host/node-1", "_unidentified/" + "c" * 64])
+def test_the_wrong_clusters_claim_is_refused(scene: Scene, place: str) -> None:
+    """Of a store whose cluster has no controller yet, and whose pods' dumps have gone, but not its nodes'."""
+    (scene.root / ".cluster").unlink()
+    dump = scene.dump(scene.namespace)
+    theirs = scene.root / place / dump.name
+    theirs.parent.mkdir(parents=True)
+    dump.rename(theirs)
+    with pytest.raises(Doubt, match="has dumps, but of no pod"):
+        own(scene.cluster, str(scene.root))
+    with pytest.raises(Doubt, match="has dumps, but of no pod"):
+        scene.collect(Rules(unowned_age=0.001))
+    assert theirs.exists()
+    assert not (scene.root / ".cluster").exists()
+
+
+def test_an_empty_store_is_anybodys_unless_endpoints_count_dumps(scene: Scene) -> None:
+    owner = scene.root / ".cluster"
+    owner.unlink()
+    scene.endpoint(scene.pod())
+    scene.status("web", dumps=3, storedBytes=4711)
+    with pytest.raises(Doubt, match=r"is empty, and endpoints of .* count dumps: is it the right store"):
+        own(scene.cluster, str(scene.root))
+    assert not owner.exists()
+    scene.status("web", dumps=0, storedBytes=0)
+    own(scene.cluster, str(scene.root))
+    assert owner.exists()
 
 
 def test_a_dry_run_says_what_a_pass_does_and_changes_nothing(scene: Scene) -> None:
@@ -409,6 +492,48 @@ def test_the_oldest_dumps_go_until_a_namespace_keeps_its_quota(scene: Scene) -> 
     assert usage is not None
     assert usage.nearly_full
     assert usage.used == sum(path.stat().st_size for path in scene.root.glob("*/*/*/*/*"))
+
+
+def test_endpoints_follow_when_dumps_go(scene: Scene) -> None:
+    poduid = scene.pod()
+    dumps = [scene.dump(poduid, when=_ago(age)) for age in (3600, 600, 0)]
+    scene.endpoint(poduid, "mine")
+    sync = scene.sync()
+    sync.pod(scene.namespace, poduid, ["mine"])
+    assert scene.dumps() == scene.dumps("mine") == "3"
+    time.sleep(1.1)  # they have only just come
+    assert scene.whats(Rules(max_age=1800), follow=partial(sync.pod, known=["mine"])) == []
+    older = Rules(max_age=1)
+    assert scene.whats(older, follow=partial(sync.pod, known=["mine"])) == [REMOVE]
+    assert [path.exists() for path in dumps][:2] == [False, False]
+    left = len([path for path in dumps if path.exists()])
+    assert scene.dumps("mine") == str(left)
+
+
+@pytest.mark.parametrize("owner", [None, "another"])
+def test_by_an_empty_store_no_endpoint_loses_what_it_says(
+    scene: Scene, owner: str | None, tmp_path: Path
+) -> None:
+    """A bare mount point, a new disk, another cluster's store."""
+    poduid = scene.pod()
+    scene.dump(poduid)
+    scene.endpoint(poduid, "mine")
+    scene.sync().pod(scene.namespace, poduid, ["mine"])
+    wrong = tmp_path / "wrong"
+    for path in (wrong, wrong / ".inbox"):
+        path.mkdir()
+        if owner:
+            (wrong / ".cluster").write_text(owner)
+        scene.sync(wrong).all(lambda: True)
+        with pytest.raises(Doubt):
+            scene.sync(wrong).pod(scene.namespace, poduid, ["mine"])
+        with pytest.raises(Doubt):
+            collect(scene.cluster, str(wrong), AT_ONCE)
+        assert scene.dumps() == scene.dumps("mine") == "1"
+    (scene.root / scene.namespace).rename(tmp_path / "elsewhere")
+    scene.sync().all(lambda: True)  # by our own store they do
+    assert not scene.has_endpoint()
+    assert scene.dumps("mine") == "0"
 
 
 def test_endpoints_that_never_had_a_dump_go_with_their_pod(scene: Scene) -> None:

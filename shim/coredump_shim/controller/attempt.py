@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.endpoints import is_general
 from coredump_shim.controller.pace import Pace
 from coredump_shim.status import ApiError
@@ -19,7 +20,7 @@ def attempt(pace: Pace, key: tuple[str, str], what: str, work: Callable[[], None
     """Return whether it went well. Raises ApiError where kube-apiserver fails as a whole."""
     try:
         work()
-    except (ApiError, OSError) as error:
+    except (ApiError, OSError, Doubt) as error:
         failures = pace.failed(key)
         if isinstance(error, ApiError) and is_general(error):
             raise

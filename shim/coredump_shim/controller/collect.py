@@ -64,6 +64,19 @@ def collect(
     return stall.watched(work)
 
 
+def own(cluster: Cluster, root: str) -> None:
+    """Make the store this cluster's, if it shows that it is, as the beginning of a pass does.
+
+    Raises Doubt, ApiError, OSError.
+    """
+
+    def work(alive: Alive) -> None:
+        present, endpoints = presence.observe(cluster, alive), endpointlist.all_of(cluster, alive)
+        ownership.claim(Pass(cluster, root, Rules(), 0, present, endpoints, False, alive, _nobody))
+
+    stall.watched(work)
+
+
 def namespace(
     cluster: Cluster,
     root: str,

@@ -17,10 +17,10 @@ from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster
 from coredump_shim.config import ConfigError
-from coredump_shim.controller import gateways, leftover, loop, rules
+from coredump_shim.controller import gateways, leftover, loop, ownership, rules
 from coredump_shim.controller.acting import Acting
 from coredump_shim.controller.arrivals import Arrivals
-from coredump_shim.controller.collect import collect
+from coredump_shim.controller.collect import collect, own
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.endpoints import Endpoints
 from coredump_shim.controller.endpointwatch import EndpointWatch
@@ -104,11 +104,19 @@ class Controller:
         self._identity = identity(arguments.identity)
         self._times = Times(arguments.lease_seconds)
         self._doubt = ""
+        self._owned = False
+        self._owning = Pace()
         self._acting = Acting(dry_run=arguments.dry_run)
         roster = Roster()
         self._watch = EndpointWatch(self._cluster, roster)
         endpoints = Endpoints(self._cluster, self._acting)
-        self._sync = Sync(Catalog(self._root), endpoints, roster, Bygones(self._cluster))
+        self._sync = Sync(
+            Catalog(self._root),
+            endpoints,
+            roster,
+            Bygones(self._cluster),
+            lambda: ownership.confirm(self._cluster, self._root),
+        )
         self._newcomers = Newcomers(roster, self._sync, Pace())
         self._arrivals = Arrivals(
             self._root,
@@ -165,7 +173,17 @@ class Controller:
                 return total
 
     def _work_at_inbox(self, going_on: GoingOn) -> None:
-        self._arrivals.round(going_on)
+        done, _ = self._arrivals.round(going_on)
+        if done and not self._owned and self._owning.take(""):
+            self._own()
+
+    def _own(self) -> None:
+        """Have the first crash of a pod that is there show whose store it is; a pass says if none does."""
+        try:
+            own(self._cluster, self._root)
+            self._owned = True
+        except Doubt:
+            self._owning.failed("")
 
     def _pass(self, going_on: GoingOn) -> None:
         failed = self._sync.all(going_on)
@@ -186,7 +204,13 @@ class Controller:
         self._doubt = doubt
 
     def _collect(self) -> None:
-        actions = collect(self._cluster, self._root, self._rules, dry_run=self._acting.dry_run)
+        actions = collect(
+            self._cluster,
+            self._root,
+            self._rules,
+            dry_run=self._acting.dry_run,
+            follow=self._sync.pod,
+        )
         self._arrivals.low = {action.usage.namespace: action.usage for action in actions if action.usage}
         if self._acting.dry_run:
             for action in actions:

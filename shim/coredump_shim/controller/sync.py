@@ -5,17 +5,17 @@ Not here: requests to kube-apiserver (endpoints), Events, and which dumps have t
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from coredump_guard import store
-from coredump_shim import beneath, endpoint
+from coredump_shim import endpoint
 from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.controller import walk
+from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.endpoints import (
     Endpoints,
     Known,
@@ -65,10 +65,23 @@ class _Cluster:
 
 
 class Sync:
-    """Endpoints and the store they are of. Methods raise OSError if the store fails, else ApiError."""
+    """Endpoints and the store they are of. Methods raise OSError if the store fails, else ApiError.
 
-    def __init__(self, catalog: Catalog, endpoints: Endpoints, roster: Roster, bygones: Bygones) -> None:
+    And Doubt where an endpoint would lose what it says of dumps that the store lacks, if the store is not
+    known to be this cluster's: one that is not mounted, or a wrong one, lacks them as well.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        endpoints: Endpoints,
+        roster: Roster,
+        bygones: Bygones,
+        confirm: Callable[[], None],
+    ) -> None:
+        """confirm: raises Doubt of a store that is not this cluster's (ownership)."""
         self._catalog = catalog
+        self._confirm = confirm
         self._bygones = bygones
         self._endpoints = endpoints
         self._roster = roster
@@ -102,7 +115,17 @@ class Sync:
         self.pod(known.namespace, self._asked(known), [known.name])
 
     def all(self, going_on: Callable[[], bool]) -> int:
-        """Bring all endpoints in step, as long as it should go on; return how many pods failed."""
+        """Bring all endpoints in step, as long as it should go on; return how many pods failed.
+
+        In doubt of the store, which the log says, those that would lose something are left for a later pass.
+        """
+        try:
+            return self._all(going_on)
+        except Doubt as error:
+            log.warning("endpoints go on saying what they do of dumps that the store lacks: %s", error)
+            return 1
+
+    def _all(self, going_on: Callable[[], bool]) -> int:
         found, failed, used = self._list(), 0, Counter[str]()
         unreadable: set[str] = set()
         for pod in walk.pods(self._catalog.root, unreadable):
@@ -120,7 +143,7 @@ class Sync:
             else:
                 failed += 1
         for (namespace, poduid), known in found.of_pod.items():
-            if namespace not in unreadable and self._is_store() and going_on():
+            if namespace not in unreadable and going_on():
                 failed += self._try(namespace, poduid, known, found.named) is None
         self._used = used
         return failed
@@ -157,8 +180,8 @@ class Sync:
         namespace, poduid = found["metadata"]["namespace"], poduid_of(found)
         signature = walk.pod(self._catalog.root, namespace, poduid).signature
         dumps = self._catalog.dumps(namespace, poduid)
-        if not dumps and not self._is_store():
-            raise FileNotFoundError(errno.ENOENT, f"the store has no {store.INBOX}: is it mounted?")
+        if not dumps and (is_managed(found) or (found.get("status") or {}).get("dumps")):
+            self._confirm()
         if not dumps and is_managed(found):
             self._endpoints.remove(found, f"pod {poduid} has no dumps left")
             return
@@ -206,16 +229,6 @@ class Sync:
                 raise
             log.warning("the endpoint of pod %s/%s: %r", namespace, poduid, error.message)
             return None
-
-    def _is_store(self) -> bool:
-        """Whether dumps were ever announced here: an empty directory is what is left of one not mounted."""
-        try:
-            with beneath.directory(self._catalog.root, store.INBOX):
-                return True
-        except OSError as error:
-            if error.errno not in beneath.ABSENT:
-                raise
-            return False
 
 
 def pod_name(dumps: Sequence[Dump]) -> str:
