@@ -1,4 +1,4 @@
-"""docs/install.md, pasted block by block into a cluster that has nothing of the product yet."""
+"""docs/install.md, pasted block by block into a cluster with nothing of the product, then docs/api.md."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import pytest
 
 from coredump_shim import names
 from testbed.cluster import network
-from testbed.cluster.controlplane import ControlPlane, pod_manifest
+from testbed.cluster.controlplane import ControlPlane, delete_namespace, pod_manifest
 from testbed.cluster.product import APISERVICE, MANIFESTS, ROOT
 from testbed.cluster.program import PATH, built
 from tests.support.document import Block, blocks, fits
 from tests.support.dumps import announce, write_dump
 from tests.support.sandbox import Sandbox, sandbox
 
-DOCUMENT = ROOT / "docs/install.md"
+INSTALL = ROOT / "docs/install.md"
+API = ROOT / "docs/api.md"
 CHECKOUT = ("handler", "shim", "manifests", "pyproject.toml", "README.md", "LICENSE")
 GATEWAY = "192.0.2.11"
 GROUP = 844
@@ -44,6 +45,7 @@ def bare(plane: ControlPlane) -> Iterator[ControlPlane]:
             "delete", "pod", "crashing", "somebody", "--ignore-not-found", "--grace-period=0", "--force"
         )
         plane.run("delete", "apiservice", APISERVICE, "--ignore-not-found")
+        delete_namespace(plane, "demo")
         plane.run("delete", "-k", str(MANIFESTS / "api"), "--ignore-not-found", "--timeout=50s")
 
 
@@ -60,18 +62,27 @@ def gateway(bare: ControlPlane, tmp_path: Path) -> Iterator[Sandbox]:
         yield machine
 
 
-def crash(plane: ControlPlane, store: Path) -> None:
-    """Do what the guard of a node does when the document's pod crashes."""
-    pod = json.loads(plane.kubectl("get", "pod", "crashing", "-o", "json"))["metadata"]
-    where = {"namespace": pod["namespace"], "pod": pod["name"], "poduid": pod["uid"]}
-    dump = write_dump(store, container="crashing", executable="/bin/busybox", **where)
+def crash(plane: ControlPlane, store: Path, namespace: str, pod: str) -> None:
+    """Do what the guard of a node does when a pod's container of the pod's name crashes."""
+    found = json.loads(plane.kubectl("get", "pod", pod, "--namespace", namespace, "-o", "json"))
+    where = {"namespace": namespace, "pod": pod, "poduid": found["metadata"]["uid"], "container": pod}
+    dump = write_dump(store, executable="/bin/busybox", **where)
     for path in store.rglob("*"):
         shutil.chown(path, group=GROUP)
         path.chmod(0o750 if path.is_dir() else 0o640)
     announce(store, dump)
 
 
-def paste(gateway: Sandbox, plane: ControlPlane, block: Block) -> None:
+def crashed_in_demo(plane: ControlPlane, store: Path) -> None:
+    """Make what docs/api.md speaks of: the pod demo/web, which has a dump, and an account."""
+    plane.kubectl("create", "namespace", "demo")
+    plane.wait_for_namespace("demo")
+    plane.kubectl("apply", "-f", "-", stdin=pod_manifest("demo", "web"))
+    plane.kubectl("create", "serviceaccount", "debugger", "--namespace", "demo")
+    crash(plane, store, "demo", "web")
+
+
+def paste(gateway: Sandbox, plane: ControlPlane, document: Path, block: Block) -> None:
     """Run a block, and compare what it prints with what the document says."""
     path = f"{built('kubectl').parent}:{PATH}:{os.environ['PATH']}"
     kubectl = {"PATH": path, "KUBECONFIG": plane.environment["KUBECONFIG"], "KUBECACHEDIR": "/tmp/kubectl"}
@@ -79,12 +90,17 @@ def paste(gateway: Sandbox, plane: ControlPlane, block: Block) -> None:
     with registry:
         printed = gateway.run(block.commands, {**os.environ, **kubectl})
     if block.printed is not None:
-        assert fits(printed, block.printed), f"{DOCUMENT}:{block.line} prints\n{printed}"
+        assert fits(printed, block.printed), f"{document}:{block.line} prints\n{printed}"
 
 
-def test_the_document_installs_and_fetches_a_dump(gateway: Sandbox, bare: ControlPlane) -> None:
-    for block in blocks(DOCUMENT.read_text()):
-        paste(gateway, bare, block)
-        if "kubectl run" in block.commands:
-            crash(bare, gateway.root / "srv/cores")
+def test_the_documents_install_it_and_fetch_dumps(gateway: Sandbox, bare: ControlPlane) -> None:
+    store = gateway.root / "srv/cores"
+    for step in blocks(INSTALL.read_text()):
+        paste(gateway, bare, INSTALL, step)
+        if "kubectl run" in step.commands:
+            crash(bare, store, "default", "crashing")
+        if "sha256sum" in step.commands:
+            crashed_in_demo(bare, store)
+            for block in blocks(API.read_text()):
+                paste(gateway, bare, API, block)
     assert names.SYSTEM_NAMESPACE not in bare.kubectl("get", "namespaces")
