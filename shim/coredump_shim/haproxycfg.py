@@ -21,7 +21,11 @@ BUFFER = 1 << 16
 SOURCE = 600
 """Connections of one address; all backends together serve it no more than about 500 at a time."""
 STRANGER = 64
-"""Connections of one address whose certificate is none, or not verified; each is closed after an answer."""
+"""Connections of one address whose certificate is none, not verified, or still to come."""
+CONNECTIONS = 2400
+"""Of all addresses together."""
+NEWCOMERS = CONNECTIONS // 2
+"""Connections of all addresses from which no verified certificate has come within a day."""
 RETRY_AFTER = 2
 """Seconds; kubectl tries ten times, and a shim that is started again is back sooner."""
 
@@ -74,6 +78,8 @@ def text(settings: Settings, documents: Iterable[Document]) -> str:
         downloads=settings.downloads,
         source=SOURCE,
         stranger=STRANGER,
+        connections=CONNECTIONS,
+        newcomers=NEWCOMERS,
         errors="\n".join(map(_error, ERRORS)),
         documents="\n".join(line for document in ordered for line in _rules(settings, document)),
     )

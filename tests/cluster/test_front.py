@@ -24,7 +24,6 @@ from typing import Any
 import pytest
 
 from coredump_shim import discovery, frontca, haproxy, haproxycfg, names, openapi, rundir
-from testbed.cluster import network
 from testbed.cluster.certificates import Authority, Certificate
 from testbed.cluster.controlplane import PROXY_CLIENT, ControlPlane, delete_namespace
 from testbed.cluster.product import APISERVICE, HOST, PORT, Gateway, Product
@@ -422,10 +421,15 @@ def test_downloads_at_their_limit_hold_up_nothing_else(
     wait_for("a place for another download", again)
 
 
+SOURCES = haproxycfg.NEWCOMERS // haproxycfg.STRANGER + 2
+"""Addresses that together take all that strangers may have."""
+
+
 def test_strangers_take_no_connection_from_others(
     plane: ControlPlane, product: Product, gateway: Gateway, proxy: Certificate
 ) -> None:
-    """Whoever shows no certificate has few connections, and whoever does not finish a handshake not all."""
+    """Whoever shows no certificate has few connections, and those who finish no handshake not all."""
+    assert plane.kubectl("get", "--raw", names.ROOT)  # so that kube-apiserver is known
     with contextlib.ExitStack() as stack:
         for _ in range(haproxycfg.STRANGER):
             stack.enter_context(connect(product, gateway))
@@ -434,10 +438,18 @@ def test_strangers_take_no_connection_from_others(
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert not connection.recv(1)
             raise ConnectionResetError
-        other = (network.GATEWAYS[-1], 0)
-        for _ in range(4 * haproxycfg.SOURCE):
-            with contextlib.suppress(ConnectionResetError):  # refused before we know that it was made
-                stack.enter_context(socket.create_connection((gateway.address, PORT), SECONDS, other))
+        for source in range(2, 2 + SOURCES):
+            for _ in range(haproxycfg.STRANGER + 1):
+                with contextlib.suppress(ConnectionError):  # refused before we know that it was made
+                    other = (f"127.0.1.{source}", 0)
+                    stack.enter_context(socket.create_connection((gateway.address, PORT), SECONDS, other))
+        newcomer = ("127.0.2.1", 0)
+        with (
+            pytest.raises(OSError),
+            socket.create_connection((gateway.address, PORT), SECONDS, newcomer) as late,
+        ):
+            assert not late.recv(1)
+            raise ConnectionResetError
         assert gateway.get(names.ROOT, *ADMIN, client=proxy)[0] == 200
         assert plane.kubectl("get", "--raw", names.ROOT, "--request-timeout=5s")
 
