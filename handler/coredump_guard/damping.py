@@ -5,7 +5,7 @@ Not here: which crashes are one loop, and where that is remembered (loops).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from coredump_guard.record import Record
@@ -63,6 +63,23 @@ class Ring:
             self.kept.insert(1, grant.replaces)
 
 
+@dataclass(frozen=True)
+class Death:
+    """How the process of a loop's last dump died: the socket announces less than that of a crash."""
+
+    executable: str
+    signal: int = 0
+    """signal(7); 0 if unknown."""
+    uid: int = -1
+    gid: int = -1
+
+    @classmethod
+    def of(cls, record: Record) -> Death:
+        """Return what a dump's record says."""
+        process = record.process
+        return cls(process.executable, record.signal.number, process.uid, process.gid)
+
+
 @dataclass
 class Loop:
     """One container's crashes."""
@@ -74,6 +91,8 @@ class Loop:
     """Records without a core: they never take the place of a core."""
     too_large: str = ""
     """What was said of its last core, if that was too large to be kept."""
+    death: Death | None = None
+    """That of the last dump whose signal is known."""
     tally: Record | None = None
     """The one record of the crashes that were only counted; its `crashes` says how many."""
     written: int = 0
@@ -86,6 +105,11 @@ class Loop:
         """How many crashes were only counted."""
         return self.tally.crashes if self.tally else 0
 
+    def learn(self, record: Record) -> None:
+        """Take from a dump's record what later crashes may not tell."""
+        if record.signal.number:
+            self.death = Death.of(record)
+
     def merge(self, other: Loop) -> None:
         """Take over what another process has added to the memory since we last read or wrote it."""
         for ours, theirs in ((self.cores, other.cores), (self.refusals, other.refusals)):
@@ -93,6 +117,7 @@ class Loop:
             ours.kept += [dump for dump in theirs.kept if dump > newest]
         self.last = max(self.last, other.last)
         self.written = min(self.written, other.written)
+        self.death = self.death or other.death
         if self.tally and other.tally:
             crashes = other.counted + self.counted - self.shared
             until = max(self.tally.until or "", other.tally.until or "")
@@ -107,6 +132,7 @@ class Loop:
             "last": self.last,
             **{name: {"kept": ring.kept, "at": ring.at} for name, ring in self._rings()},
             "too_large": self.too_large,
+            "death": asdict(self.death) if self.death else None,
             "tally": self.tally.to_json() if self.tally else None,
             "written": self.written,
         }
@@ -121,6 +147,14 @@ class Loop:
         for name, ring in loop._rings():
             ring.kept = [str(dump) for dump in values[name]["kept"]]
             ring.at = float(values[name]["at"])
+        loop.death = _death(values.get("death"))
         loop.tally = Record.from_json(values["tally"]) if values["tally"] else None
         loop.shared = loop.counted
         return loop
+
+
+def _death(values: dict[str, Any] | None) -> Death | None:
+    if not values:  # also what a guard wrote that knew none
+        return None
+    numbers = (int(values[name]) for name in ("signal", "uid", "gid"))
+    return Death(str(values["executable"]), *numbers)

@@ -166,7 +166,7 @@ def _follow(
     try:
         record = capture(arrival, held, owner, config, verdict)
     finally:
-        policy.done(verdict, record.id if record else None)
+        policy.done(verdict, record)
     kind = "refused" if record.refused else "captured"
     return Outcome(kind, record.refused or "", _whose(owner), record.process.executable, record)
 

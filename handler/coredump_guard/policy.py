@@ -17,7 +17,7 @@ from coredump_guard.config import Config
 from coredump_guard.damping import Loop, Pace
 from coredump_guard.loops import Loops
 from coredump_guard.pattern import Crash
-from coredump_guard.record import Identity
+from coredump_guard.record import Identity, Record
 from coredump_guard.room import SLACK, Room, group
 from coredump_guard.spool import Spool
 from coredump_guard.verdict import Verdict
@@ -97,7 +97,8 @@ class Policy:
                 return self._count(loop, case, self._damped())
             full = self._room.refusal(group(owner))
             if not full:
-                return Verdict(room=self._room.allot(group(owner)), ring=loop.cores, grant=grant)
+                room = self._room.allot(group(owner))
+                return Verdict(room=room, loop=loop, ring=loop.cores, grant=grant)
             if grant:
                 loop.cores.settle(grant, None)
             return self._note(loop, case, full)
@@ -106,32 +107,39 @@ class Policy:
         """Let a refused crash have a record, unless there are enough of them or no room even for that."""
         grant = loop.refusals.take(loops.now(), self._pace)
         if grant and not self._room.refusal(group(case.owner), SLACK):
-            return Verdict(refused, ring=loop.refusals, grant=grant)
+            return Verdict(refused, loop=loop, ring=loop.refusals, grant=grant)
         if grant:
             loop.refusals.settle(grant, None)
         return self._count(loop, case, refused)
 
     def _count(self, loop: Loop, case: _Case, reason: str) -> Verdict:
         sentence = f"crash loop: {reason}"
+        # Crashes of which nothing is known are not known to be of one program either.
+        death = loop.death if loop_name(case.owner, case.executable) else None
         if loop.tally:
-            loop.tally = tally.count(loop.tally, case.crash, sentence)
+            loop.tally = tally.count(loop.tally, case.crash, case.executable, sentence, death)
         else:
-            loop.tally = tally.begin(case.crash, case.owner, case.executable, sentence, self._config.node)
+            node = self._config.node
+            loop.tally = tally.begin(case.crash, case.owner, case.executable, sentence, node, death)
         return Verdict(sentence, loop.tally.id)
 
     def _damped(self) -> str:
         newest, window = self._pace.newest, self._pace.window
-        pace = f" and one in {window / newest:.0f} s" if newest else ""
-        return f"[policy] loop_newest = {newest} and loop_window = {window:.0f} keep its first core{pace}"
+        kept = "its first core is kept"
+        if newest:
+            kept = f"its first core and the newest {newest} are kept, one in {window / newest:.0f} s"
+        return f"{kept}; the rest are counted ([policy] loop_newest = {newest}, loop_window = {window:.0f})"
 
-    def done(self, verdict: Verdict, dump_id: str | None) -> None:
-        """Say what came of a verdict that was not a count: a dump, or None for nothing."""
+    def done(self, verdict: Verdict, record: Record | None) -> None:
+        """Say what came of a verdict that was not a count: a dump's record, or None for nothing."""
         if verdict.room:
             verdict.room.close()
-        if verdict.ring and verdict.grant:
-            with self._lock:
-                verdict.ring.settle(verdict.grant, dump_id)
-                self._dirty = True
+        with self._lock:
+            self._dirty = True
+            if verdict.ring and verdict.grant:
+                verdict.ring.settle(verdict.grant, record.id if record else None)
+            if verdict.loop and record:
+                verdict.loop.learn(record)
 
     def settle(self) -> None:
         """Write down what is new: the tallies into the spool, the loops into the state directory.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coredump_guard.damping import Grant, Ring
+from coredump_guard.damping import Grant, Loop, Ring
 from coredump_guard.room import Allotment
 
 
@@ -18,6 +18,8 @@ class Verdict:
     """The id of the tally that the crash was counted in; then it gets no record of its own."""
     room: Allotment | None = None
     """What the core may take of the spool; None for no bound."""
+    loop: Loop | None = None
+    """The crash loop that learns what the dump says."""
     ring: Ring | None = None
     grant: Grant | None = None
     """Leave to add a dump to that ring of the crash loop."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coredump_guard import store
+from coredump_guard.record import Signal
 from coredump_shim import names
 from coredump_shim.catalog import Dump, last_crash
 from coredump_shim.kept import Kept
@@ -23,6 +24,9 @@ NEWEST = 10
 """How many dumps a status names."""
 LONGEST = 1024
 """Characters of a text in a status; what a record says can be longer, and an object in etcd must not be."""
+
+UNKNOWN = "unknown"
+"""The signal of a crash that the socket announced and whose core was refused: the core alone would tell."""
 
 _UIDS = uuid.UUID("0d1c39b5-6b0a-5a0e-9d0e-6f1d9f3c2b77")
 """Namespace of the UIDs of derived endpoints (RFC 9562, version 5), so that they survive a restart."""
@@ -117,11 +121,16 @@ def status(dumps: Sequence[Dump]) -> Object:
         last = max(dumps, key=lambda dump: (_last_crash(dump), dump.id))
         summary |= {
             "lastCrash": _rfc3339(_last_crash(last)),
-            "reason": _cut(last.record.signal.name),
+            "reason": _cut(signal_name(last.record.signal)),
             "executable": _cut(last.record.process.executable),
             "newest": [_named(dump) for dump in reversed(dumps[-NEWEST:])],
         }
     return summary
+
+
+def signal_name(signal: Signal) -> str:
+    """Return what a process died of: the signal's name, which the record's writer chose."""
+    return signal.name if signal.number and signal.name else UNKNOWN
 
 
 def quantity(size: int) -> str:
@@ -157,7 +166,7 @@ def _named(dump: Dump) -> Object:
         "id": dump.id,
         "container": dump.container,
         "time": _rfc3339(_crashed(dump)),
-        "reason": _cut(dump.record.signal.name),
+        "reason": _cut(signal_name(dump.record.signal)),
         "executable": _cut(dump.record.process.executable),
         "node": _cut(dump.record.node),
         "bytes": _bounded(core.bytes),

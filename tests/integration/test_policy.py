@@ -138,6 +138,18 @@ def test_a_crash_loop_is_damped_over_restarts_and_all_are_counted(
         assert {entry.dump for entry in journaled(node)[3:]} == {tally.id}
 
 
+def test_a_loops_tally_tells_the_signal(tmp_path: Path, crash_program: Path, door: str) -> None:
+    with node_guard(tmp_path, door, policy__loop_newest=0) as node, pod_cgroup() as prefix:
+        started(node)
+        crash([crash_program], prefix)
+        kept = record(node.wait_for_dump(lambda found: not found.refused))
+        crash([crash_program], prefix)
+        node.stop()
+        node.start()
+        tally = record(node.wait_for_dump(lambda found: bool(found.refused)))
+        assert (tally.signal.name, tally.process.uid) == ("SIGSEGV", kept.process.uid)
+
+
 def test_a_new_core_of_a_loop_takes_the_oldest_ones_place(tmp_path: Path, crash_program: Path) -> None:
     """While the store is away, in the spool; what is delivered later is the first, and the newest."""
     settings = {"policy__loop_newest": 10, "policy__loop_window": 20}

@@ -16,7 +16,7 @@ from coredump_guard import store
 from coredump_guard.quota import Usage
 from coredump_shim import names
 from coredump_shim.catalog import Dump, crash_time, last_crash
-from coredump_shim.endpoint import quantity
+from coredump_shim.endpoint import UNKNOWN, quantity, signal_name
 
 DUMPED, REFUSED, LOW_SPACE = "CoreDumped", "CoreDumpRefused", "LowCoredumpSpace"
 LONGEST = 1024
@@ -103,9 +103,10 @@ def escaped(text: str, longest: int) -> str:
 
 def _message(reason: str, namespace: str, endpoint: str, dump: Dump) -> str:
     record = dump.record
-    signal = escaped(record.signal.name, _WORD) or "a signal"
+    signal = signal_name(record.signal)
+    cause = "an unknown signal" if signal == UNKNOWN else escaped(signal, _WORD)
     executable = escaped(record.process.executable, _TEXT) or "a process"
-    died = f"{executable} in container {dump.container} died of {signal}"
+    died = f"{executable} in container {dump.container} died of {cause}"
     if reason == REFUSED:
         counted = f" ({record.crashes} crashes)" if record.crashes > 1 else ""
         return f"{died}; no core was kept{counted}: {escaped(record.refused or 'it was empty', _REASON)}"

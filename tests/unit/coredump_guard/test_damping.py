@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coredump_guard import tally
-from coredump_guard.damping import Grant, Loop, Pace, Ring
+from coredump_guard.damping import Death, Grant, Loop, Pace, Ring
 from coredump_guard.pattern import Crash
+from coredump_guard.record import Signal
 
 from .conftest import IDENTITY
 
@@ -100,9 +101,33 @@ def test_bounded_the_first_kept_and_all_accounted_for(
 
 
 def test_a_loop_is_what_it_was_after_json() -> None:
-    loop = Loop(17.5, Ring(["a", "b"], 3.0, open=2), Ring(["c"], 4.0), "large", COUNT, written=1)
+    loop = Loop(
+        17.5,
+        Ring(["a", "b"], 3.0, open=2),
+        Ring(["c"], 4.0),
+        "large",
+        Death("/bin/app", 6, 1000, 100),
+        COUNT,
+        written=1,
+    )
     again = Loop.from_plain(json.loads(json.dumps(loop.to_plain())))
     assert again == replace(loop, cores=Ring(["a", "b"], 3.0), shared=1)
+
+
+def test_a_loop_of_an_older_guard_knows_no_death() -> None:
+    plain = {name: value for name, value in Loop(1.0).to_plain().items() if name != "death"}
+    assert Loop.from_plain(plain) == Loop(1.0)
+
+
+def test_only_a_signal_that_is_known_is_learnt_and_ours_stays() -> None:
+    ours, theirs = Loop(1.0), Loop(2.0, death=Death("/bin/app", 11))
+    ours.learn(COUNT)
+    assert ours.death is None
+    ours.merge(theirs)
+    assert ours.death == Death("/bin/app", 11)
+    ours.learn(replace(COUNT, signal=Signal(6, "SIGABRT")))
+    ours.merge(theirs)
+    assert ours.death == Death("/bin/app", 6)
 
 
 @pytest.mark.parametrize("damage", [{}, {"last": "x"}, {"last": 1, "written": 1, "cores": 7}, [], None])

@@ -8,16 +8,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coredump_guard import loops, room, store
+from coredump_guard import loops, room, store, tally
 from coredump_guard.config import Config
 from coredump_guard.pattern import Crash
 from coredump_guard.policy import Policy, loop_name, refusal
-from coredump_guard.record import Identity, Record
+from coredump_guard.record import Identity, Record, Signal
 from coredump_guard.spool import Spool
 from coredump_guard.verdict import Verdict
 
@@ -41,13 +42,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
+def made(name: str, **facts: Any) -> Record:
+    """Return the record of a dump that came of a crash."""
+    return replace(tally.begin(CRASH, IDENTITY, "/bin/app", "", "node-1"), id=name, **facts)
+
+
 def judged(
     policy: Policy, owner: Identity = IDENTITY, executable: str = "/bin/app", name: str = ""
 ) -> Verdict:
     """Judge a crash and say that its dump was made."""
     verdict = policy.judge(CRASH, owner, executable)
     if not verdict.tally:
-        policy.done(verdict, name or f"dump-{id(verdict)}")
+        policy.done(verdict, made(name or f"dump-{id(verdict)}"))
     return verdict
 
 
@@ -108,11 +114,42 @@ def test_a_loop_is_damped_and_all_is_counted(config: Config, spool: Spool, clock
     assert kinds(policy, 3) == "kcc"
     policy.settle()
     (waiting,) = spool.pending()
-    tally = spool.record(waiting)
-    assert (tally.crashes, tally.identity, tally.core.bytes) == (8, IDENTITY, 0)
-    assert tally.refused == (
-        "crash loop: [policy] loop_newest = 3 and loop_window = 3600 keep its first core and one in 1200 s"
+    counted = spool.record(waiting)
+    assert (counted.crashes, counted.identity, counted.core.bytes) == (8, IDENTITY, 0)
+    assert counted.refused == (
+        "crash loop: its first core and the newest 3 are kept, one in 1200 s; the rest are counted "
+        "([policy] loop_newest = 3, loop_window = 3600)"
     )
+
+
+def test_what_the_socket_does_not_tell_of_a_counted_crash_its_loops_last_dump_does(
+    config: Config, spool: Spool, clock: Clock
+) -> None:
+    policy, silent = Policy(replace(config, loop_newest=0)), replace(CRASH, signal=None)
+    process = replace(made("").process, uid=1000, gid=100)
+    verdict = policy.judge(silent, IDENTITY, "/bin/app")
+    policy.done(verdict, made("0001", process=process, signal=Signal(6, "SIGABRT")))
+    policy.settle()
+    for executable, name, uid in (
+        ("/bin/app", "SIGABRT", 1000),
+        ("/bin/other", "signal 0", -1),
+        ("/bin/app", "SIGABRT", 1000),
+    ):
+        policy = Policy(replace(config, loop_newest=0))  # it is remembered over restarts
+        assert policy.judge(silent, IDENTITY, executable).tally
+        policy.settle()
+        counted = spool.record(spool.pending()[-1])
+        assert (counted.signal.name, counted.process.uid) == (name, uid)
+        assert counted.process.executable == executable
+
+
+def test_an_unnamed_crash_learns_nothing_from_another(config: Config, spool: Spool, clock: Clock) -> None:
+    policy = Policy(replace(config, largest_core=0, loop_newest=0))
+    silent, nobody = replace(CRASH, signal=None), Identity()
+    policy.done(policy.judge(silent, nobody, "/bin/app"), made("0001"))
+    assert policy.judge(silent, nobody, "/bin/app").tally
+    policy.settle()
+    assert [spool.record(dump).signal.number for dump in spool.pending()] == [0]
 
 
 def test_other_containers_are_loops_of_their_own(config: Config, spool: Spool, clock: Clock) -> None:
@@ -153,7 +190,7 @@ def test_a_refusal_never_takes_a_cores_place(config: Config, spool: Spool, clock
     policy.done(verdict, None)  # it proved too large
     again = policy.judge(CRASH, IDENTITY, "/bin/app", "[policy] largest_core = 1: the core has 2 bytes")
     assert (again.refused, again.replaces) == ("[policy] largest_core = 1: the core has 2 bytes", None)
-    policy.done(again, "0100")
+    policy.done(again, made("0100"))
     clock.now += 1200
     assert judged(policy).replaces == "0001"
 
@@ -170,7 +207,7 @@ def test_a_loop_of_cores_that_are_too_large_is_not_tried_again_and_again(
             policy.done(verdict, None)
             verdict = policy.judge(CRASH, IDENTITY, "/bin/app", "[policy] largest_core = 1")
         if not verdict.tally:
-            policy.done(verdict, "0001")
+            policy.done(verdict, made("0001"))
     assert tried == 4
     clock.now += 1200
     assert not judged(policy).refused
@@ -313,7 +350,7 @@ def _account(clock: Clock, config: Config, crashes: list[tuple[float, str, str]]
         if verdict.tally:
             ends["counted"] += 1
             continue
-        policy.done(verdict, None if end == "failed" else name)
+        policy.done(verdict, None if end == "failed" else made(name))
         ends["failed" if end == "failed" else "taken"] += 1
     policy.settle()
     assert sum(ends.values()) == len(crashes)

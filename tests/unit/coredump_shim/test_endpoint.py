@@ -71,6 +71,12 @@ def test_a_crash_loops_tally_counts_all_its_crashes_and_says_when_the_last_was(t
     ]
 
 
+def test_a_signal_that_is_unknown_is_not_called_one(tmp_path: Path) -> None:
+    write_dump(tmp_path, when=NOON, refused="x", signal=(0, "signal 0"))
+    status = endpoint.status(Catalog(str(tmp_path)).dumps("demo"))
+    assert (status["reason"], status["newest"][0]["reason"]) == ("unknown", "unknown")
+
+
 @pytest.mark.parametrize(
     ("crashes", "until", "last"),
     [

@@ -60,6 +60,11 @@ def test_what_was_refused_counts_its_crashes(tmp_path: Path) -> None:
     assert notice.last - notice.first == 3600 * 1_000_000
 
 
+def test_a_signal_that_is_unknown_is_not_called_one(tmp_path: Path) -> None:
+    (notice,) = crashed("demo", "web", [dump_of(tmp_path, refused="x", signal=(0, "signal 0"))])
+    assert "in container app died of an unknown signal; no core was kept" in notice.message
+
+
 def test_containers_are_told_apart_and_the_newest_crash_speaks(tmp_path: Path) -> None:
     for second, container in enumerate(("app", "app", "init")):
         when = WHEN + datetime.timedelta(seconds=second)
