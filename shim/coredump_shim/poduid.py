@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from coredump_shim.endpoint import Object
 
-STATIC = ("kubernetes.io/config.mirror", "kubernetes.io/config.hash")
+MIRROR = "kubernetes.io/config.mirror"
+STATIC = (MIRROR, "kubernetes.io/config.hash")
 """Annotations of a mirror pod, either of which is the UID that the kubelet gave the static pod."""
 
 

@@ -22,7 +22,8 @@ import pytest
 from coredump_shim import cut, names
 from coredump_shim.cluster import Cluster
 from coredump_shim.downloads import ARCHIVE_LENGTH
-from testbed.cluster.controlplane import ControlPlane, delete_namespace
+from coredump_shim.poduid import STATIC
+from testbed.cluster.controlplane import ControlPlane, delete_namespace, pod_manifest
 from testbed.cluster.product import Product
 from testbed.cluster.program import built
 from testbed.waiting import wait_for
@@ -124,8 +125,14 @@ def test_the_next_namespace_of_the_name_inherits_no_dumps(
         stored = endpoint | {"apiVersion": f"{names.GROUP}/{names.STORED}"}
         made = json.dumps(stored | {"spec": {"poduid": old.parents[1].name}})
         plane.kubectl("create", "-n", name, "-f", "-", stdin=made)
-        for query in ("", f"?poduid={old.parents[1].name}"):
+        for query in ("", f"?poduid={old.parents[1].name}", "?offset=0&length=1000"):
             assert "dump" in refused(plane, url(name, "web") + query, "alice")
+        feigned = json.loads(pod_manifest(name, "web"))
+        feigned["metadata"]["annotations"] = dict.fromkeys(STATIC, old.parents[1].name)
+        plane.kubectl("create", "-f", "-", stdin=json.dumps(feigned))
+        assert "dump" in refused(plane, url(name, "web"), "alice"), "whose UID is known is not his yet"
+        purging = plane.run("delete", "--raw", url(name, "web"), user="alice")
+        assert (purging.returncode, b"dump" in purging.stderr) == (1, True)
         mine = write_dump(store, namespace=name, poduid=OTHER_UID)
         archive = fetched(plane, f"{url(name, 'web')}?poduid={OTHER_UID}", "alice")
         assert f"app/{mine.name}/core" in members(archive)

@@ -13,7 +13,7 @@ from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster
 from coredump_shim.status import ApiError
-from tests.support.answering import World, answering, world
+from tests.support.answering import Object, World, answering, world
 from tests.support.dumps import write_dump
 
 MADE = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
@@ -59,6 +59,35 @@ def test_a_pod_that_is_there_has_its_dumps_though_its_nodes_clock_is_behind(
     assert current(bygones, tmp_path) == [], "there is a pod, but another one"
     mine = crash(tmp_path, -30, LIVE)
     assert current(bygones, tmp_path) == [mine]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "status", "is_his"),
+    [
+        ("kubernetes.io/config.mirror", {"startTime": "2026-01-31T12:00:00Z"}, True),
+        ("kubernetes.io/config.mirror", {"phase": "Pending"}, False),
+        ("kubernetes.io/config.hash", {"startTime": "2026-01-31T12:00:00Z"}, False),
+    ],
+)
+def test_a_static_pod_is_there_by_a_kubelets_word_alone(
+    tmp_path: Path, bygones: Bygones, there: World, annotation: str, status: Object, is_his: bool
+) -> None:
+    """Annotations are anybody's to write, and a pod's UID is no secret."""
+    old = write_dump(tmp_path, when=MADE - datetime.timedelta(hours=1), poduid=GONE, pod="web").name
+    metadata = {"name": "web", "uid": "the mirror's own", "annotations": {annotation: GONE}}
+    there.objects[f"{NAMESPACE}/pods/web"] = {"metadata": metadata, "status": status}
+    assert current(bygones, tmp_path) == ([old] if is_his else [])
+
+
+def test_a_node_whose_clock_is_ahead_makes_no_dump_younger_than_the_store_has_it(
+    tmp_path: Path, bygones: Bygones, there: World
+) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    ahead = write_dump(tmp_path, when=now + datetime.timedelta(hours=1), poduid=GONE, pod="web").name
+    assert current(bygones, tmp_path) == [ahead]
+    made = now + datetime.timedelta(minutes=1)
+    there.objects[NAMESPACE]["metadata"]["creationTimestamp"] = made.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert current(bygones, tmp_path) == []
 
 
 def test_without_a_namespace_all_are_bygone(tmp_path: Path, bygones: Bygones, there: World) -> None:
