@@ -7,9 +7,12 @@ to the cluster's afterwards (frontca).
 from __future__ import annotations
 
 import argparse
+import grp
 import logging
 import os
+import pwd
 import re
+import ssl
 
 from coredump_shim import config, discovery, frontca, haproxycfg, openapi, options, rundir, trust
 from coredump_shim.cluster import Cluster
@@ -66,6 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the files; return the exit status. Raises ConfigError."""
     settings = settings_of(arguments)
+    _usable(settings)
     ca = rundir.path(settings.run_dir, rundir.REQUESTHEADER_CA)
     documents = [*discovery.documents(joined=True), *openapi.documents(joined=True)]
     _write(ca, _authorities(arguments.kubeconfig, settings.certificate, ca).encode())
@@ -95,6 +99,42 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         user=arguments.user and _plain("--user", arguments.user, _NAME),
         group=arguments.group and _plain("--group", arguments.group, _NAME),
     )
+
+
+def _usable(settings: Settings) -> None:
+    """Raise ConfigError for what would keep HAProxy from starting."""
+    certificate = settings.certificate
+    try:
+        key = _key_of(certificate)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
+    except OSError as error:  # ssl.SSLError is one
+        said = error.strerror or str(error)
+        if "KEY_VALUES_MISMATCH" in said:
+            said = "the key is another certificate's"
+        elif isinstance(error, ssl.SSLError):
+            said = "no certificate with its unencrypted key, in PEM"
+        where = "the key must be in the same file or beside NAME.crt in NAME.key"
+        raise ConfigError(f"--certificate {certificate}: {said}; {where}") from None
+    for option, name, look in (
+        ("--user", settings.user, pwd.getpwnam),
+        ("--group", settings.group, grp.getgrnam),
+    ):
+        try:
+            look(name or "root")
+        except KeyError:
+            raise ConfigError(f"{option} {name}: there is none here; make it, or name another") from None
+
+
+def _key_of(certificate: str) -> str:
+    """Return the file with a certificate's key, where HAProxy looks for it. Raises OSError."""
+    if "PRIVATE KEY-----" in _read(certificate):
+        return certificate
+    return f"{certificate.removesuffix('.crt')}.key"
+
+
+def _no_password() -> str:
+    """Answer for an encrypted key, instead of a question at a terminal."""
+    return ""
 
 
 def _plain(option: str, value: str, allowed: re.Pattern[str]) -> str:

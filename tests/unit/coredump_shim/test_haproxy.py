@@ -97,10 +97,10 @@ def test_who_was_trusted_before_is_until_the_cluster_answers(
 
 
 def test_identity_and_limits(command: list[str], run_dir: Path) -> None:
-    cli.main([*command, "--user", "haproxy", "--group", "coredump-shim", "--downloads", "7"])
+    assert cli.main([*command, "--user", "nobody", "--group", "daemon", "--downloads", "7"]) == 0
     text = (run_dir / rundir.HAPROXY_CFG).read_text()
-    assert "    user haproxy\n    group coredump-shim\n" in text
-    assert f'{rundir.ADMIN_SOCKET}" mode 660 level admin expose-fd listeners group coredump-shim\n' in text
+    assert "    user nobody\n    group daemon\n" in text
+    assert f'{rundir.ADMIN_SOCKET}" mode 660 level admin expose-fd listeners group daemon\n' in text
     assert "maxconn 7 track" in text
 
 
@@ -120,7 +120,10 @@ def test_addresses(command: list[str], run_dir: Path, listen: str, bind: str) ->
         (["--run-dir", "/nowhere"], "--run-dir /nowhere is not a directory"),
         (["--certificate", '/tmp/a" mode 666'], "--certificate '/tmp/a\" mode 666' must be of letters"),
         (["--certificate", "/nowhere"], "--certificate /nowhere: No such file"),
-        (["--certificate", "/dev/null"], "--certificate /dev/null: it has no certificate"),
+        (["--certificate", "/dev/null"], "--certificate /dev/null: no certificate with"),
+        (["--certificate", "/etc/passwd"], "--certificate /etc/passwd: no certificate with"),
+        (["--user", "no-such-user"], "--user no-such-user: there is none here; make it"),
+        (["--group", "no-such-group"], "--group no-such-group: there is none here; make it"),
         (["--user", "a\nb"], "--user 'a\\nb' must be of letters"),
         (["--group", "a b"], "--group 'a b' must be of letters"),
         (["--downloads", "0"], "--downloads 0 must be from 1"),
@@ -132,6 +135,24 @@ def test_bad_options_are_named(
 ) -> None:
     assert cli.main([*command, *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_certificate_without_its_key_is_named(
+    command: list[str], pem: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_text((pem.parent / "own.pem").read_text())
+    for words, said in (
+        (None, "No such file or directory"),
+        ("garbage", "no certificate with its unencrypted key, in PEM"),
+        ((pem.parent / "authority.key").read_text(), "the key is another certificate's"),
+    ):
+        if words is not None:
+            key.write_text(words)
+        assert cli.main([*command, "--certificate", str(certificate)]) == 2
+        assert f"--certificate {certificate}: {said}; the key must be" in capsys.readouterr().err
+    key.write_text((pem.parent / "own.key").read_text())
+    assert cli.main([*command, "--certificate", str(certificate)]) == 0
 
 
 def test_a_directory_that_cannot_be_written(command: list[str], run_dir: Path) -> None:
