@@ -82,9 +82,16 @@ def _held(fd: int) -> Iterator[int]:
 
 
 @contextmanager
-def _descend(fd: int, names: tuple[str, ...]) -> Iterator[int]:
-    if not names:
+def _descend(fd: int, names: tuple[str, ...], depth: int = 0) -> Iterator[int]:
+    if depth == len(names):
         yield fd
         return
-    with _held(os.open(names[0], _DIRECTORY, dir_fd=fd)) as below, _descend(below, names[1:]) as found:
+    try:
+        opened = os.open(names[depth], _DIRECTORY, dir_fd=fd)
+    except OSError as error:
+        error.filename = "/".join(
+            names[: depth + 1]
+        )  # which tells more than the name that could not be opened
+        raise
+    with _held(opened) as below, _descend(below, names, depth + 1) as found:
         yield found

@@ -16,6 +16,7 @@ from coredump_shim.controller.endpointlist import Endpoints
 from coredump_shim.controller.presence import Presence
 from coredump_shim.controller.rules import Rules
 from coredump_shim.controller.stall import Alive
+from coredump_shim.controller.trouble import said
 
 log = logging.getLogger(__name__)
 
@@ -77,4 +78,4 @@ def spared(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        log.warning("%s is left as it is: %s", what, error)
+        log.warning("%s is left as it is: %s", what, said(error))

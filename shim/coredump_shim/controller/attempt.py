@@ -11,6 +11,7 @@ from collections.abc import Callable
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.endpoints import is_general
 from coredump_shim.controller.pace import Pace
+from coredump_shim.controller.trouble import said
 from coredump_shim.status import ApiError
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def attempt(pace: Pace, key: tuple[str, str], what: str, work: Callable[[], None
         if isinstance(error, ApiError) and is_general(error):
             raise
         if failures in (1, 8):
-            log.warning("%s %s/%s has to wait: %r", what, *key, str(error))
+            log.warning("%s %s/%s has to wait: %r", what, *key, said(error))
         return False
     pace.done(key)
     return True

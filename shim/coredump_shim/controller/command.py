@@ -33,6 +33,7 @@ from coredump_shim.controller.pace import PAUSE, Pace
 from coredump_shim.controller.roster import Roster
 from coredump_shim.controller.rules import Rules
 from coredump_shim.controller.sync import Sync
+from coredump_shim.controller.trouble import said
 from coredump_shim.status import ApiError
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ class Controller:
             if going_on():
                 self._collect()
         except (ApiError, OSError, Doubt) as error:
-            print(f"coredump-shim: {error}", file=sys.stderr)
+            print(f"coredump-shim: {said(error)}", file=sys.stderr)
             return 1
         return 1 if failed else 0
 

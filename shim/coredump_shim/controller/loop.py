@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.lease import Lease
 from coredump_shim.controller.pace import back_off
+from coredump_shim.controller.trouble import said
 from coredump_shim.status import ApiError
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Repeated:
         try:
             self._work.do(lambda: not self._stop.is_set())
         except (ApiError, OSError, Doubt) as error:
-            return self._failed(str(error))
+            return self._failed(said(error))
         except Exception as error:  # a bug in one work must not end the others
             if self._said != repr(error):
                 log.exception("%s failed unexpectedly", self._work.name)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from coredump_guard import store
 from coredump_shim import beneath
+from coredump_shim.controller.trouble import said
 
 log = logging.getLogger(__name__)
 
@@ -114,4 +115,4 @@ def _named(fd: int, is_valid: Callable[[str], bool], *names: str) -> list[str]:
 
 
 def _complain(path: str, error: OSError) -> None:
-    log.warning("%s in the store cannot be read, and is left as it is: %s", path, error.strerror or error)
+    log.warning("%s in the store cannot be read, and is left as it is: %s", path, said(error))
