@@ -5,6 +5,7 @@ Not here: a dump's contents (archive), whose they are to read (the API), and rem
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import threading
@@ -22,6 +23,11 @@ log = logging.getLogger(__name__)
 CACHE_BYTES = 32 << 20
 """How much text of info.json files the records kept in memory may come from."""
 MAX_COMPLAINTS = 10_000
+TRIES = 64
+"""Dumps of a pod of which one has to have a record, where one is enough."""
+
+Place = tuple[str, str, str]
+"""Namespace, pod's UID and container, which lead from a store's root to a directory of dumps."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Dump:
     """
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def place(self) -> Place:
         """The names that lead from the store's root to the directory it lies in."""
         return self.namespace, self.poduid, self.container
 
@@ -94,18 +100,35 @@ class Catalog:
         with beneath.directory(self.root) as root:
             return sorted(self._namespace(root, namespace, poduid), key=attrgetter("id"))
 
+    def pods(self, namespace: str) -> list[str]:
+        """Return the UIDs of the pods that have a directory in a namespace. Raises OSError as `dumps`."""
+        if not store.is_namespace(namespace):
+            return []
+        with beneath.directory(self.root) as root:
+            return [uid for uid in _children(root, namespace) if store.is_poduid(uid)]
+
+    def newest(self, namespace: str, poduid: str) -> Dump | None:
+        """Return a pod's last dump, None if it has none; reads no other's record. Raises OSError."""
+        if not (store.is_namespace(namespace) and store.is_poduid(poduid)):
+            return None
+        with beneath.directory(self.root) as root:
+            there = (
+                (id, place) for place in _places(root, namespace, poduid) for id in _children(root, *place)
+            )
+            last = heapq.nlargest(TRIES, (found for found in there if store.is_dump_id(found[0])))
+            return next((dump for id, place in last for dump in self._container(root, place, id)), None)
+
     def _namespace(self, root: int, namespace: str, poduid: str | None) -> Iterator[Dump]:
         for uid in _children(root, namespace) if poduid is None else [poduid]:
-            if not store.is_poduid(uid):
-                continue
-            for container in _children(root, namespace, uid):
-                if store.is_container(container):
-                    yield from self._container(root, (namespace, uid, container))
+            if store.is_poduid(uid):
+                for place in _places(root, namespace, uid):
+                    yield from self._container(root, place)
 
-    def _container(self, root: int, place: tuple[str, str, str]) -> Iterator[Dump]:
+    def _container(self, root: int, place: Place, *ids: str) -> Iterator[Dump]:
+        """Yield these dumps of a container, else all."""
         try:
             with beneath.directory(root, *place) as fd:
-                for name in filter(store.is_dump_id, beneath.subdirectories(fd)):
+                for name in ids or filter(store.is_dump_id, beneath.subdirectories(fd)):
                     path = "/".join((self.root, *place, name))
                     found = self._records.get(fd, name, path)
                     if found is not None:
@@ -190,6 +213,12 @@ def _record(text: bytes, name: str) -> Record:
     if found.id != name:
         raise record.RecordError("info.json: id is not the name of its directory")
     return found
+
+
+def _places(root: int, namespace: str, poduid: str) -> list[Place]:
+    return [
+        (namespace, poduid, name) for name in _children(root, namespace, poduid) if store.is_container(name)
+    ]
 
 
 def _children(root: int, *names: str) -> list[str]:

@@ -7,6 +7,7 @@ signal; such a call keeps a thread of its own here, and the request that wanted 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, ParamSpec, TypeVar
@@ -30,6 +31,7 @@ class Deadline:
         self._limit = limit
         self._threads = ThreadPoolExecutor(limit, thread_name_prefix="store")
         self._overdue: set[Future[Any]] = set()
+        self._answered = 0.0
 
     def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what work returns, or raise what it raises.
@@ -39,10 +41,11 @@ class Deadline:
         # Where every thread is kept by a call that hangs already, nobody waits again.
         if len(self._overdue) >= self._limit:
             raise self._silent()
+        asked = time.monotonic()
         future = self._threads.submit(work, *args, **kwargs)
+        future.add_done_callback(self._note)
         if not wait([future], self._seconds).done:
-            self._give_up(future)
-            raise self._silent()
+            raise self._given_up(future, asked)
         try:
             return future.result()
         except OSError as error:
@@ -50,15 +53,23 @@ class Deadline:
             said = f"the store cannot be used: {error.strerror or error}; its administrator must look"
             raise unavailable(said, retry_after=None) from None
 
-    def _give_up(self, future: Future[Any]) -> None:
-        if future.cancel():
-            log.warning(
-                "%d look-ups in the store left no room for another in %g s", self._limit, self._seconds
-            )
-            return
-        log.warning("the store does not answer within %g s", self._seconds)
-        self._overdue.add(future)
-        future.add_done_callback(self._overdue.discard)
+    def _note(self, future: Future[Any]) -> None:
+        if not future.cancelled():
+            self._answered = time.monotonic()
+
+    def _given_up(self, future: Future[Any], asked: float) -> ApiError:
+        if not future.cancel():
+            log.warning("the store does not answer within %g s", self._seconds)
+            self._overdue.add(future)
+            future.add_done_callback(self._overdue.discard)
+            return self._silent()
+        log.warning("%d look-ups in the store left no room for another in %g s", self._limit, self._seconds)
+        # Where others were answered meanwhile there is nothing wrong with the file server.
+        return _busy() if self._answered > asked else self._silent()
 
     def _silent(self) -> ApiError:
         return unavailable(f"the store does not answer within {self._seconds:g} s; is its file server up?")
+
+
+def _busy() -> ApiError:
+    return unavailable("too much is asked of the store at this time; try again in a few seconds")

@@ -6,13 +6,14 @@ Not here: reading dumps (catalog), and filling in what a caller leaves out (defa
 from __future__ import annotations
 
 from coredump_guard import store
-from coredump_shim import endpoint, names
+from coredump_shim import names
 from coredump_shim.bygone import Bygones
 from coredump_shim.catalog import Catalog
 from coredump_shim.cluster import Cluster, is_gone
 from coredump_shim.deadline import Deadline
 from coredump_shim.endpoint import Object
 from coredump_shim.poduid import uid_of
+from coredump_shim.searches import Searches
 from coredump_shim.status import ApiError, invalid, no_endpoint, shown
 
 
@@ -24,6 +25,7 @@ class PodUids:
         self._bygones = bygones
         self._catalog = catalog
         self._deadline = deadline
+        self._searches = Searches(catalog, deadline)
 
     def of_endpoint(self, namespace: str, name: str, /) -> str:
         """Return the UID of the pod whose dumps an endpoint stands for, or would. Raises ApiError 404."""
@@ -61,8 +63,8 @@ class PodUids:
         live = self._live(namespace, name)
         if live is not None and uid == uid_of(live):
             return
-        dumps = self._deadline.call(self._catalog.dumps, namespace, uid)
-        if self._bygones.without(namespace, dumps):
+        last = self._deadline.call(self._catalog.newest, namespace, uid)
+        if last is not None and self._bygones.without(namespace, [last]):
             return
         sentence = (
             f"no pod of this name has the UID {shown(uid)}, and the store has no dump of such a pod in this "
@@ -81,9 +83,10 @@ class PodUids:
             raise
 
     def _newest_stored(self, namespace: str, name: str) -> str | None:
-        dumps = self._deadline.call(self._catalog.dumps, namespace)
-        named = [dump for dump in dumps if dump.record.identity.pod == name]
-        return endpoint.latest_pods(self._bygones.without(namespace, named)).get(name)
+        if not store.is_pod(name):
+            return None
+        last = self._bygones.without(namespace, self._searches.named(namespace, name))
+        return last[-1].poduid if last else None
 
 
 def path(namespace: str, name: str = "") -> str:

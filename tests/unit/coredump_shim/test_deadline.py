@@ -72,6 +72,14 @@ def test_more_callers_than_places_all_have_their_turn() -> None:
     assert [call.exception() for call in calls] == [None] * 64
 
 
+def test_too_much_at_once_is_not_the_file_servers_fault() -> None:
+    deadline = Deadline(1, 1)
+    with ThreadPoolExecutor(16) as callers:
+        calls = [callers.submit(deadline.call, time.sleep, 0.25) for _ in range(16)]
+    refused = [str(call.exception()) for call in calls if call.exception()]
+    assert [text for text in refused if text.startswith("too much is asked of the store")]
+
+
 def test_nobody_waits_for_a_store_that_hangs(hang: threading.Event) -> None:
     deadline = Deadline(0.5, 1)
     with pytest.raises(ApiError):
