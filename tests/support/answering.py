@@ -75,6 +75,7 @@ def answering(directory: Path, served: World) -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet: two would wait for each other (Nagle, delayed ACK)
 
         def do(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
