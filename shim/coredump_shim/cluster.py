@@ -20,6 +20,7 @@ import yaml
 from coredump_guard import __version__
 from coredump_shim.config import ConfigError
 from coredump_shim.endpoint import Object
+from coredump_shim.remembered import Remembered
 from coredump_shim.status import ApiError, unavailable
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,9 @@ class Cluster:
             )
         except urllib3.exceptions.HTTPError as error:
             log.warning("kube-apiserver does not answer %s %s: %s", method, path, error)
-            raise unavailable("kube-apiserver does not answer the shim; try again in a few seconds") from None
+            raise unavailable(
+                "kube-apiserver does not answer the shim; try again in a few seconds"
+            ) from error
         self._see_clock(response.headers.get("Date"))
         return response
 
@@ -158,14 +161,22 @@ class NotAcceptedError(ApiError):
         super().__init__(503, sentence)
 
 
+_complaints: Remembered[None] = Remembered(60.0, 1)
+"""Whether it was said within the last minute: every request finds it out anew."""
+
+
+def _complain(body: bytes) -> None:
+    log.error(
+        "kube-apiserver does not accept our own credentials: a token may have ended; "
+        "write a new one into the kubeconfig, and start again: %r",
+        body[:1000],
+    )
+
+
 def error_of(code: int, body: bytes) -> ApiError:
     """Return kube-apiserver's refusal as ours, in its own words where it sent a Status."""
     if code == 401:
-        log.error(
-            "kube-apiserver does not accept our own credentials: a token may have ended; "
-            "write a new one into the kubeconfig, and start again: %r",
-            body[:1000],
-        )
+        _complaints.get(code, lambda: _complain(body))
         return NotAcceptedError()
     try:
         said = json.loads(body)

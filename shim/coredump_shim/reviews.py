@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from coredump_shim.cluster import Cluster
+from coredump_shim.cluster import Cluster, NotAcceptedError
 from coredump_shim.config import REVIEWED
 from coredump_shim.endpoint import Object
 from coredump_shim.status import ApiError, too_many
@@ -43,12 +43,17 @@ class Reviews:
             self._turns.release()
 
     def ask(self, group: str, kind: str, spec: Object) -> Object:
-        """Return a review's status. Raises ApiError 500 without one: nothing is allowed then."""
+        """Return a review's status. Raises ApiError without one, and nothing is allowed then.
+
+        500, but 503 where it is the shim whom kube-apiserver does not know: never the caller's 401.
+        """
         version = f"{group}/v1"
         try:
             answer = self._cluster.create(
                 f"/apis/{version}/{kind.lower()}s", {"apiVersion": version, "kind": kind, "spec": spec}
             )
+        except NotAcceptedError:
+            raise
         except ApiError as error:
             # Its own words are about the shim's rights, not the caller's.
             log.warning("no %s: %s", kind, error.message)

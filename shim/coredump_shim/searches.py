@@ -1,8 +1,8 @@
 """Searches of a whole namespace for the pods that had a name: few at a time, in short steps.
 
-Not here: which of them is meant (poduids). A store knows pods by their UIDs, and names are in records alone: a
-search looks at every pod that has dumps. Whoever asks for names that there never were must not keep the store
-from others. So of each pod one record is read, and between two steps the others have their turn.
+Not here: which of them is meant (poduids). A store knows pods by their UIDs, and names are in records alone:
+a search looks at every pod that has dumps. Whoever asks for names that there never were must not keep the
+store from others. So of each pod one record is read, and between two steps the others have their turn.
 """
 
 from __future__ import annotations

@@ -145,6 +145,15 @@ def test_no_review_is_500_and_not_remembered(
     authorizer.check(ALICE, DUMP)
 
 
+def test_our_own_401_is_not_the_callers(authorizer: Authorizer, kubernetes: Kubernetes) -> None:
+    kubernetes.code = 401
+    error = refused(authorizer)
+    assert (error.code, error.reason, error.retry_after) == (503, "ServiceUnavailable", None)
+    assert "the shim's own credentials" in error.message
+    kubernetes.code, kubernetes.says = 201, {"allowed": True}
+    authorizer.check(ALICE, DUMP)
+
+
 def test_the_words_are_those_of_kubernetes(authorizer: Authorizer, kubernetes: Kubernetes) -> None:
     kubernetes.says = {"allowed": False}
     error = refused(authorizer)

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from coredump_shim import cluster
-from coredump_shim.cluster import Cluster
+from coredump_shim.cluster import Cluster, NotAcceptedError
 from coredump_shim.config import ConfigError
+from coredump_shim.remembered import Remembered
 from coredump_shim.status import ApiError
 
 Answer = tuple[int, bytes]
@@ -91,6 +92,20 @@ def test_an_error_keeps_the_servers_words(tmp_path: Path) -> None:
 def test_an_error_that_is_no_status(body: bytes) -> None:
     assert cluster.error_of(503, body).message == "kube-apiserver answered 503 and no Status"
     assert cluster.error_of(302, body).code == 502
+
+
+def test_who_does_not_know_us_says_nothing_of_who_asks_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cluster, "_complaints", Remembered(60.0, 1))
+    said = status(401, "Unauthorized", "Unauthorized")
+    with server(tmp_path, lambda _asked, _body: (401, said)) as api:
+        for _ in range(3):
+            with pytest.raises(NotAcceptedError, match="the shim's own credentials") as caught:
+                api.get("/x")
+            assert (caught.value.code, caught.value.retry_after) == (503, None)
+    assert [record.levelname for record in caplog.records] == ["ERROR"], "once a while"
+    assert "write a new one into the kubeconfig" in caplog.text
 
 
 def test_lesson_gone_is_only_what_the_server_says_of_the_object() -> None:
