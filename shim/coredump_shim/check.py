@@ -110,7 +110,9 @@ def _made(check: Check, found: Installation) -> tuple[Finding, bool]:
     try:
         return check(found), True
     except ApiError as error:
-        return fail(_name(check), error.message, _remedy(error)), False
+        # Where nothing answers, whoever asks by the API is told no address and no cause; whoever checks is.
+        cause = f" ({found.cluster.server}: {error.__cause__})" if error.__cause__ else ""
+        return fail(_name(check), error.message + cause, _remedy(error)), False
     except (OSError, ValueError, KeyError, TypeError) as error:
         return fail(_name(check), f"cannot be checked: {error}", "mend that, and run check again"), False
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 
 from coredump_guard.finding import Finding, fail, ok, warning
+from coredump_shim import names
 from coredump_shim.controller.clocks import TOLERANCE
 from coredump_shim.installation import Installation
+from coredump_shim.status import ApiError
 
 CLOCK = "set the clock that is off: timedatectl, chronyc tracking"
 
@@ -23,8 +25,23 @@ def store(found: Installation) -> Finding:
     if seen.unreadable:
         said = f"{found.store}/{seen.dump} cannot be read: {seen.unreadable}"
         return fail("store", said, "[store] group of the nodes must be one of this user's groups")
+    if not seen.dump and (counted := _counted(found)):
+        said = f"endpoints such as {counted} count dumps, and {found.store} has none at all"
+        return fail("store", said, "is it the nodes' store, and is it mounted? See findmnt on both")
     read = f"{seen.dump} can be read" if seen.dump else "there is no dump yet"
     return ok("store", f"{found.store} answers; {read}")
+
+
+def _counted(found: Installation) -> str:
+    """Return an endpoint that counts dumps, by namespace and name; "" if none does of those first listed."""
+    try:
+        listed = found.cluster.get(f"/apis/{names.GROUP}/{names.STORED}/{names.RESOURCE}", limit=500)
+    except ApiError:  # other checks say so
+        return ""
+    for endpoint in listed.get("items") or []:
+        if (endpoint.get("status") or {}).get("dumps"):
+            return f"{endpoint['metadata']['namespace']}/{endpoint['metadata']['name']}"
+    return ""
 
 
 def store_writable(found: Installation) -> Finding:

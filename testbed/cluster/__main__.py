@@ -24,7 +24,7 @@ from testbed.cluster import workloads
 from testbed.cluster.controlplane import ControlPlane, control_plane
 from testbed.cluster.guard import guard
 from testbed.cluster.node import Node, node
-from testbed.cluster.product import installed
+from testbed.cluster.product import Gateway, environment, installed
 from testbed.cluster.program import built
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,6 +34,24 @@ WRAPPER = """\
 # kubectl in the cluster's network, as its administrator.
 test -e /proc/{pid}/ns/net || {{ echo "this cluster has ended; make cluster starts one" >&2; exit 1; }}
 exec nsenter --net=/proc/{pid}/ns/net env HOME={home} KUBECONFIG={kubeconfig} {kubectl} "$@"
+"""
+SHIM = """\
+#!/bin/sh
+# coredump-shim with the options that it has here, in the cluster's network.
+test -e /proc/{pid}/ns/net || {{ echo "this cluster has ended; make cluster starts one" >&2; exit 1; }}
+command=$1
+test $# = 0 || shift
+case $command in
+check) set -- {check} "$@" ;;
+controller) set -- {controller} "$@" ;;
+*) echo "usage: $0 check | controller --dry-run" >&2; exit 2 ;;
+esac
+exec nsenter --net=/proc/{pid}/ns/net env {environment} "$@"
+"""
+ENDED = """\
+#!/bin/sh
+echo "this cluster has ended; make cluster starts one" >&2
+exit 1
 """
 USAGE = """
 The cluster is up: one node, the product installed. To see it work, in another shell, as root:
@@ -45,12 +63,16 @@ The cluster is up: one node, the product installed. To see it work, in another s
     {d}/kubectl get --raw {dump} > {d}/coredump.tar.gz
     mkdir {d}/coredump && tar -xzf {d}/coredump.tar.gz -C {d}/coredump
     gdb -batch -ex backtrace {program} {d}/coredump/app/*/core
+    {d}/coredump-shim check
+    {d}/coredump-shim controller --dry-run
 
 web.yaml is a pod that crashes; loop.yaml a Deployment whose pod does so again and again. There is no
 scheduler, no network plugin and no registry: pods of your own need what these have, nodeName and so on.
 {d}/kubectl is the administrator's; be somebody else by --as alice --as-group devs.
 Logs: {d}/*.log, {d}/node, {d}/product*/gateway-0*. Dumps: {d}/store.
-To end it: Ctrl-C here, or kill {pid}
+To see what check says of something broken, kill a part, none of which is started again: {shim} is the
+shim, {haproxy} HAProxy, {manager} the controller, {apiserver} kube-apiserver.
+To end it: Ctrl-C here, or kill {pid}. The logs stay; the next make cluster empties {d}.
 """
 
 
@@ -96,17 +118,36 @@ def _cluster(directory: Path) -> Iterator[None]:
         with _step("etcd, kube-apiserver, kube-controller-manager"):
             plane = stack.enter_context(control_plane(full))
         with _step("HAProxy, coredump-shim and its controller, manifests/"):
-            stack.enter_context(installed(plane, full / "store"))
+            gateway = stack.enter_context(installed(plane, full / "store")).gateway
         with _step("containerd, kubelet (waits for whoever else holds core_pattern)"):
             ready = stack.enter_context(node(plane))
         with _step("coredump-guard, core_pattern"):
             stack.enter_context(guard(ready.directory / "guard", full / "store"))
         program = programs.program("crash")
         _write_files(full, plane, ready, program)
-        stack.callback((full / "kubectl").unlink)
+        for name in ("kubectl", "coredump-shim"):
+            stack.callback((full / name).write_text, ENDED)
+        _write_script(full / "coredump-shim", _shim_script(gateway))
         path = "/apis/coredump.fujitsu.com/v1alpha1/namespaces/default/coredumpendpoints/web/dump"
-        print(USAGE.format(d=directory, dump=path, program=program, pid=os.getpid()), flush=True)
+        places = {"d": directory, "dump": path, "program": program}
+        print(USAGE.format(**places, **_processes(plane, gateway)), flush=True)
         yield
+
+
+def _processes(plane: ControlPlane, gateway: Gateway) -> dict[str, int]:
+    parts = {
+        "shim": gateway.shim,
+        "haproxy": gateway.haproxy,
+        "manager": gateway.controller or gateway.shim,
+        "apiserver": plane.apiserver,
+    }
+    return {"pid": os.getpid()} | {name: part.pid for name, part in parts.items()}
+
+
+def _shim_script(gateway: Gateway) -> str:
+    commands = {name: shlex.join(gateway.command(name)) for name in ("check", "controller")}
+    variables = shlex.join(f"{name}={value}" for name, value in environment().items())
+    return SHIM.format(pid=os.getpid(), environment=variables, **commands)
 
 
 def _write_files(directory: Path, plane: ControlPlane, ready: Node, program: Path) -> None:
@@ -122,9 +163,12 @@ def _write_files(directory: Path, plane: ControlPlane, ready: Node, program: Pat
     shutil.copy(plane.kubeconfig("admin"), kubeconfig)
     places = {"home": directory, "kubeconfig": kubeconfig, "kubectl": built("kubectl")}
     quoted = {name: shlex.quote(str(path)) for name, path in places.items()}
-    wrapper = directory / "kubectl"
-    wrapper.write_text(WRAPPER.format(pid=os.getpid(), **quoted))
-    wrapper.chmod(0o755)
+    _write_script(directory / "kubectl", WRAPPER.format(pid=os.getpid(), **quoted))
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 @contextmanager

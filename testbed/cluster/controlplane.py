@@ -118,8 +118,9 @@ class ControlPlane:
         return kubeconfig.write(path, self.server, self.ca.certificate.path, credentials)
 
     def token(self, namespace: str, account: str) -> str:
-        """Return a token of a service account that is there, as the kubelet gives a pod; good for an hour."""
-        return self.kubectl("create", "token", account, "--namespace", namespace).strip()
+        """Return a token of a service account that is there; good for a year, as a cluster is played with."""
+        command = ("create", "token", account, "--namespace", namespace, "--duration=8760h")
+        return self.kubectl(*command).strip()
 
     def token_kubeconfig(self, namespace: str, account: str) -> Path:
         """Return the kubeconfig of a service account that is there, by a new token."""

@@ -159,9 +159,7 @@ class Gateway:
             ["haproxy", "-W", "-f", rundir.path(str(self.run_dir), rundir.HAPROXY_CFG)],
             self.answers,
         )
-        self.controller = (
-            self._program("controller", [*self._command("controller"), *self._store]) if controller else None
-        )
+        self.controller = self._program("controller", self.command("controller")) if controller else None
 
     def start(self) -> None:
         """Start everything, and wait until HAProxy answers and the shim does."""
@@ -191,7 +189,7 @@ class Gateway:
             *("--listen", f"{self.address}:{PORT}"),
         ]
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=_environment(), timeout=60
+            command, check=False, capture_output=True, text=True, env=environment(), timeout=60
         )
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
@@ -247,6 +245,11 @@ class Gateway:
         body, _, code = done.stdout.rpartition("\n")
         return int(code), body
 
+    def command(self, command: str) -> list[str]:
+        """Return the command line of `coredump-shim check` or `controller` with what this gateway has."""
+        run_dir = ["--run-dir", str(self.run_dir)] if command == "check" else []
+        return [*self._command(command), *self._store, *run_dir]
+
     @property
     def _store(self) -> list[str]:
         return ["--store", str(self.product.store)]
@@ -267,7 +270,7 @@ class Gateway:
 
     def _program(self, name: str, command: list[str], ready: Callable[[], object] = lambda: True) -> Program:
         log = self.directory / f"{name}.log"
-        return Program(f"{name} {self.address}", command, log, ready, _environment())
+        return Program(f"{name} {self.address}", command, log, ready, environment())
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.product.ca.certificate.path))
@@ -275,7 +278,8 @@ class Gateway:
         return context
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return what the product's programs are started with."""
     return {"PATH": PATH, "PYTHONPATH": f"{ROOT / 'handler'}:{ROOT / 'shim'}"}
 
 

@@ -25,7 +25,7 @@ from testbed.cluster.controlplane import ControlPlane
 from testbed.cluster.product import APISERVICE, HOST, PORT, Product
 from testbed.hung import hung
 from testbed.waiting import wait_for
-from tests.support.dumps import write_dump
+from tests.support.dumps import announce, write_dump
 from tests.support.gateways import kinds
 
 Checked = Callable[..., dict[str, str]]
@@ -274,7 +274,7 @@ def test_a_role_that_is_not_bound(check: Checked, product: Product, plane: Contr
         plane.kubectl("apply", "-k", str(product.overlay()))
     assert {"credentials", "token review", "access review"} <= failing(lines)
     assert "coredump-shim may not create tokenreviews.authentication.k8s.io; " in lines["credentials"]
-    assert "and 6 more" in lines["credentials"]
+    assert "and 7 more" in lines["credentials"]
     product.wait_until_available()
 
 
@@ -305,6 +305,18 @@ def test_a_store_that_is_not_there(check: Checked, tmp_path: Path) -> None:
     assert "No such file or directory" in check(store=tmp_path / "none")["store"]
     (tmp_path / "bare").mkdir()
     assert "is no mount, and no node has ever delivered" in check(store=tmp_path / "bare")["store"]
+
+
+def test_a_store_that_lacks_what_endpoints_count(
+    check: Checked, product: Product, store: Path, namespace: str, tmp_path: Path
+) -> None:
+    """An empty one, of which nobody can tell by itself that it is the wrong one."""
+    empty = tmp_path / "empty"
+    (empty / layout.INBOX).mkdir(parents=True)
+    announce(store, write_dump(store, namespace=namespace))
+    counted = ("get", "cde", "web", "-n", namespace, "-o", "jsonpath={.status.dumps}")
+    wait_for("the endpoint counts it", lambda: product.plane.run(*counted).stdout == b"1")
+    assert "count dumps, and" in check(store=empty)["store"]
 
 
 def test_a_store_that_does_not_answer(check: Checked, tmp_path: Path) -> None:
@@ -362,7 +374,7 @@ def test_kube_apiserver_that_does_not_answer(check: Checked, plane: ControlPlane
         tmp_path / "config", f"https://{plane.address}:1", plane.ca.certificate.path, kubeconfig.by_token("x")
     )
     lines = check(kubeconfig=config)
-    assert "kube-apiserver does not answer" in lines["server"]
+    assert f"(https://{plane.address}:1: " in lines["server"] and "refused" in lines["server"]
     assert [line for check, line in lines.items() if check.startswith("credentials, token review,")]
     assert lines["store"].startswith("      ok")
 

@@ -129,10 +129,16 @@ def test_cluster_to_play_with(tmp_path: Path) -> None:
         done = subprocess.run(shell, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         assert "CoreDumped" in done.stdout and "in step_one" in done.stdout
+        assert "everything fits together" in done.stdout and "there is nothing to do" in done.stdout
     finally:
         cluster.terminate()
         assert cluster.wait(timeout=60) == 0
     assert "Ended by SIGTERM" in log.read_text()
+    for name in ("kubectl", "coredump-shim"):
+        late = subprocess.run(
+            [tmp_path / "cluster" / name, "get"], check=False, capture_output=True, text=True
+        )
+        assert (late.returncode, late.stderr) == (1, "this cluster has ended; make cluster starts one\n")
     assert not [process for process in Path("/proc").glob("[0-9]*") if str(tmp_path) in command_line(process)]
     assert not cgroups.directories(CGROUP) and not RUNTIME.exists() and not KUBELET.exists()
 
