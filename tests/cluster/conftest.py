@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coredump_guard.store import INBOX
+from coredump_guard.store import CLUSTER
 from testbed import programs
 from testbed.cluster import network, program
 from testbed.cluster.controlplane import ControlPlane, control_plane, delete_namespace
@@ -92,9 +92,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the store that the product serves; tests keep to their own namespaces in it."""
-    made = tmp_path_factory.mktemp("store")
-    (made / INBOX).mkdir()  # a store without a dump, and no bare mount point: the first pass makes it its own
-    return made
+    return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +100,9 @@ def product(plane: ControlPlane, store: Path) -> Iterator[Product]:
     """Return the product, installed in the shared cluster; whoever stops a part of it starts it again."""
     from testbed.cluster.product import installed  # noqa: PLC0415 - tests of the control plane alone need none
 
+    # As the first crash of a pod that is there would have it: tests have dumps of pods that never were.
+    uid = plane.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+    (store / CLUSTER).write_text(f"{uid}\n")
     with installed(plane, store) as running:
         yield running
 

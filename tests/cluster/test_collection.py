@@ -399,7 +399,8 @@ def test_a_store_that_is_nobodys_becomes_this_clusters_by_a_pods_dump(scene: Sce
     scene.pod("static", **{"kubernetes.io/config.hash": HASH})
     foreign = [scene.dump("22222222-2222-2222-2222-222222222222"), scene.dump(HASH, pod="static")]
     with pytest.raises(
-        Doubt, match=r"right kubeconfig\. If it is .* all the same, write [-0-9a-f]{36} to .*/\.cluster"
+        Doubt,
+        match=r"right kubeconfig\? If this is its store all the same, write [-0-9a-f]{36} to .*/\.cluster",
     ):
         scene.collect()
     assert all(path.exists() for path in foreign)

@@ -76,6 +76,16 @@ def start(command: list[str], tmp_path: Path) -> Iterator[Start]:
 ENVIRONMENT = {"PATH": PATH, "PYTHONPATH": f"{ROOT / 'handler'}:{ROOT / 'shim'}"}
 
 
+NOWHERE = """
+apiVersion: v1
+kind: Config
+clusters: [{name: x, cluster: {server: "https://127.0.0.1:9"}}]
+users: [{name: x, user: {token: x}}]
+contexts: [{name: x, context: {cluster: x, user: x}}]
+current-context: x
+"""
+
+
 @pytest.fixture
 def once(command: list[str]) -> Callable[..., str]:
     """Return what has a controller do one pass, and returns what it says."""
@@ -199,13 +209,13 @@ def test_a_replaced_pod_has_its_endpoint_replaced(
     plane: ControlPlane, namespace: str, store: Path, once: Callable[..., str]
 ) -> None:
     now = datetime.datetime.now(datetime.UTC)
-    crash(store, namespace, poduid=OLD, when=now - datetime.timedelta(seconds=20))
+    crash(store, namespace, poduid=OLD, when=now)
     once()
     before = endpoint(plane, namespace)
     assert before["spec"]["poduid"] == OLD
-    crash(store, namespace, poduid=NEW, when=now)
+    crash(store, namespace, poduid=NEW, when=now + datetime.timedelta(seconds=20))
     once()
-    late = crash(store, namespace, poduid=OLD, when=now - datetime.timedelta(seconds=10))
+    late = crash(store, namespace, poduid=OLD, when=now + datetime.timedelta(seconds=10))
     once()
     after = endpoint(plane, namespace)
     assert after["spec"]["poduid"] == NEW
@@ -265,6 +275,36 @@ def test_a_deleted_endpoint_comes_back_and_goes_with_the_dumps(
     dump.rename(store / layout.INBOX / f".{dump.name}.gone")
     once()
     assert not endpoint(plane, namespace)
+
+
+def test_a_deleted_endpoint_comes_back_in_a_moment(
+    plane: ControlPlane, namespace: str, store: Path, start: Start
+) -> None:
+    crash(store, namespace, poduid=OLD)
+    start("first", "--resync", "3600")
+    wait_for("the announcement is done", lambda: is_empty(store))
+    make_endpoint(plane, namespace, "mine", OLD)
+    wait_for("the watch has seen it", lambda: dumps_of(plane, namespace, "mine") == 1)
+    plane.kubectl("delete", names.SHORT, "web", "mine", "-n", namespace)
+    wait_for("it is back", lambda: dumps_of(plane, namespace) == 1)
+    assert endpoint(plane, namespace)["metadata"]["labels"] == {names.MANAGED_BY: names.MANAGER}
+    assert not endpoint(plane, namespace, "mine")
+
+
+def test_the_next_namespace_of_the_name_is_told_nothing_of_the_one_before(
+    plane: ControlPlane, namespace: str, store: Path, once: Callable[..., str]
+) -> None:
+    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    dump = crash(store, namespace, poduid=OLD, when=before)
+    said = once("--dry-run")
+    assert namespace not in said
+    make_endpoint(plane, namespace, "mine", OLD)
+    once()
+    assert not endpoint(plane, namespace)
+    assert not events(plane, namespace, "CoreDumped")
+    assert endpoint(plane, namespace, "mine")["status"]["dumps"] == 0
+    assert "newest" not in endpoint(plane, namespace, "mine")["status"]
+    assert not dump.exists()
 
 
 def make_endpoint(plane: ControlPlane, namespace: str, name: str, poduid: str, **metadata: Any) -> None:
@@ -350,6 +390,11 @@ def test_a_dry_run_changes_nothing(
     (store / layout.INBOX / dump.name).unlink()
 
 
+def test_a_dry_run_says_that_there_is_nothing_to_do(once: Callable[..., str]) -> None:
+    once()
+    assert once("--dry-run") == "there is nothing to do\n"
+
+
 def test_hostile_announcements_hold_up_nobody(
     plane: ControlPlane, namespace: str, store: Path, start: Start, tmp_path: Path
 ) -> None:
@@ -417,7 +462,27 @@ def test_once_is_refused_while_another_leads(
 ) -> None:
     start()
     wait_for("it leads", lambda: "first" in holder(plane))
-    assert "another controller leads, and does the passes" in once(code=1)
+    said = once(code=1)
+    assert re.search(r"first_\w+ leads; waiting, for 6 s at most", said)
+    assert re.search(r"no pass was made: first_\w+ leads", said)
+
+
+def test_once_says_why_it_has_no_lease(plain: Product, tmp_path: Path, store: Path) -> None:
+    nowhere = tmp_path / "kubeconfig"
+    nowhere.write_text(NOWHERE)
+    program = [sys.executable, "-m", "coredump_shim", "controller", "--once", "--lease-seconds", "1"]
+    ran = subprocess.run(
+        [*program, "--kubeconfig", str(nowhere), "--store", str(store)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert "no pass was made: the lease cannot be had: kube-apiserver does not answer" in ran.stderr
+    assert "port=9" in ran.stderr
+    assert "Connection refused" in ran.stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="missing: /dev/fuse; modprobe fuse")
@@ -523,15 +588,25 @@ def test_a_terminating_namespace_is_left_alone(
     assert held["status"]["phase"] == "Active"
 
 
+def test_the_first_crash_of_a_pod_that_is_there_makes_the_store_its_clusters(
+    plane: ControlPlane, namespace: str, tmp_path: Path, start: Start
+) -> None:
+    """So that a purge right behind it is believed."""
+    root = tmp_path / "new"
+    root.mkdir()
+    start("first", "--store", str(root), "--resync", "3600")
+    wait_for("it leads", lambda: "first" in holder(plane))
+    crash(root, namespace, poduid=make_pod(plane, namespace))
+    wait_for("the store is ours", (root / layout.CLUSTER).exists)
+    assert dumps_of(plane, namespace) == 1
+
+
 def test_old_crashes_are_no_news(
     plane: ControlPlane, namespace: str, store: Path, once: Callable[..., str]
 ) -> None:
-    crash(
-        store,
-        namespace,
-        poduid=OLD,
-        when=datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2),
-    )
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2)
+    # Its pod is there, or it would be of a namespace that was before.
+    crash(store, namespace, poduid=make_pod(plane, namespace), when=long_ago)
     once()
     assert dumps_of(plane, namespace) == 1
     assert not events(plane, namespace, "CoreDumped")

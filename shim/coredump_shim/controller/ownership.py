@@ -34,9 +34,7 @@ def claim(run: Pass) -> None:
         raise Doubt(f"{run.root} has no {store.INBOX}, which the first delivery makes: is the store mounted?")
     doubt = _doubt(run)
     if doubt:
-        raise Doubt(
-            f"{doubt}. If it is this cluster's all the same, write {uid} to {run.root}/{store.CLUSTER}"
-        )
+        raise Doubt(f"{doubt} If this is its store all the same, write {uid} to {run.root}/{store.CLUSTER}")
     if not run.dry_run:
         _write(run.root, uid)
 
@@ -96,12 +94,12 @@ def _doubt(run: Pass) -> str:
         empty = empty and not len(pod)
     if not empty or any(ids for _, ids in unowned.places(run.root)):
         return (
-            f"{run.root} has dumps, but of no pod that {run.cluster.server} has: is it the right kubeconfig"
+            f"{run.root} has dumps, but of no pod that {run.cluster.server} has: is it the right kubeconfig?"
         )
     known = [one for pods in run.endpoints.values() for of_pod in pods.values() for one in of_pod]
     if any(endpoint.stored_bytes for endpoint in known):
         return (
-            f"{run.root} is empty, and endpoints of {run.cluster.server} count dumps: is it the right store"
+            f"{run.root} is empty, and endpoints of {run.cluster.server} count dumps: is it the right store?"
         )
     return ""
 
