@@ -32,6 +32,12 @@ from coredump_shim.controller.stall import Alive
 from coredump_shim.controller.walk import PodDumps
 
 Clock = Callable[[], float]
+GoingOn = Callable[[], bool]
+"""Whether this controller still leads; asked between the steps."""
+
+
+def _always() -> bool:
+    return True
 
 
 def _nobody(_namespace: str, _poduid: str) -> None:
@@ -46,8 +52,9 @@ def collect(
     dry_run: bool = False,
     clock: Clock = time.time,
     follow: Follow = _nobody,
+    going_on: GoingOn = _always,
 ) -> list[Action]:
-    """Make one pass and return what it did, or with dry_run would do.
+    """Make one pass and return what it did, or with dry_run would do; nothing if it should not go on.
 
     Raises Doubt if clocks, cluster and store do not go together, ApiError if kube-apiserver or the store does
     not answer, OSError if the store cannot be used. Half a pass does no harm: the next one begins anew.
@@ -61,7 +68,7 @@ def collect(
         _collect(run)
         return run.actions
 
-    return stall.watched(work)
+    return _watched(work, going_on)
 
 
 def own(cluster: Cluster, root: str) -> None:
@@ -86,6 +93,7 @@ def namespace(
     dry_run: bool = False,
     clock: Clock = time.time,
     follow: Follow = _nobody,
+    going_on: GoingOn = _always,
 ) -> list[Action]:
     """Remove what is left of one namespace that has ended, whether there is another of its name by now.
 
@@ -102,7 +110,14 @@ def namespace(
             (gone.bygone if name in present.namespaces else gone.namespace)(run, name, pods)
         return run.actions
 
-    return stall.watched(work)
+    return _watched(work, going_on)
+
+
+def _watched(work: Callable[[Alive], list[Action]], going_on: GoingOn) -> list[Action]:
+    try:
+        return stall.watched(work, going_on=going_on)
+    except stall.Abandoned:
+        return []
 
 
 def _agree(run: Pass, clock: Clock, own: Callable[[], None]) -> None:

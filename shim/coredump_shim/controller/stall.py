@@ -29,15 +29,18 @@ class Abandoned(Exception):  # noqa: N818 # nobody made a mistake
     """Nobody waits for this work any more."""
 
 
-def watched(work: Callable[[Alive], T], seconds: float = SECONDS) -> T:
+def watched(
+    work: Callable[[Alive], T], seconds: float = SECONDS, *, going_on: Callable[[], bool] = lambda: True
+) -> T:
     """Return what `work` returns or raise what it raises; it calls its argument between its steps.
 
-    Raises ApiError 503 if a step takes longer, or if earlier work still hangs.
+    Raises ApiError 503 if a step takes longer, or if earlier work still hangs; Abandoned once it should not go
+    on.
     """
     _hanging[:] = [thread for thread in _hanging if thread.is_alive()]
     if _hanging:
         raise unavailable("the store still does not answer; is its file server up?")
-    steps = _Steps()
+    steps = _Steps(going_on)
     future: Future[T] = Future()
     thread = threading.Thread(target=_run, args=(work, steps, future), name="watched", daemon=True)
     thread.start()
@@ -52,12 +55,13 @@ def watched(work: Callable[[Alive], T], seconds: float = SECONDS) -> T:
 class _Steps:
     """When the last step was done, and whether another is wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, going_on: Callable[[], bool]) -> None:
         self.last = time.monotonic()
         self.abandoned = False
+        self._going_on = going_on
 
     def __call__(self) -> None:
-        if self.abandoned:
+        if self.abandoned or not self._going_on():
             raise Abandoned
         self.last = time.monotonic()
 

@@ -315,6 +315,14 @@ def test_a_store_that_hangs_ends_the_pass_and_nothing_is_removed_when_it_is_back
     assert scene.lost.exists()
 
 
+def test_who_leads_no_more_removes_nothing_more(scene: Scene) -> None:
+    other = write_dump(scene.root, namespace="other", poduid=GONE)
+    marks.make(str(scene.root), "other", GONE, time.time() - DAY / 2)
+    assert scene.collect(going_on=scene.lost.exists) == []
+    assert not scene.lost.exists()
+    assert other.exists()
+
+
 def test_actions_read_well() -> None:
     said = [Action(MARK, "demo", HERE, "the pod is gone"), Action(LOW_SPACE, "demo", "", "it is full")]
     assert list(map(str, said)) == [f"mark demo/{HERE}: the pod is gone", "low space demo: it is full"]
