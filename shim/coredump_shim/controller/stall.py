@@ -34,8 +34,8 @@ def watched(
 ) -> T:
     """Return what `work` returns or raise what it raises; it calls its argument between its steps.
 
-    Raises ApiError 503 if a step takes longer, or if earlier work still hangs; Abandoned once it should not go
-    on.
+    Raises ApiError 503 if a step takes longer, or if earlier work still hangs; Abandoned where it should not
+    go on.
     """
     _hanging[:] = [thread for thread in _hanging if thread.is_alive()]
     if _hanging:
