@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import urllib3
 from coredump_guard import store as stores
 from coredump_shim import names, rundir
 from coredump_shim.cluster import Cluster
+from testbed.cluster import kubeconfig
 from testbed.cluster.controlplane import PROXY_CLIENT, ControlPlane
 from testbed.cluster.product import Product
 from testbed.hung import hung
@@ -119,6 +122,53 @@ def test_kube_apiserver_gone_for_a_while(
     assert [gateway.shim_process(name) for name in ("shim-front", "shim-downloads")] == before
     assert gateway.controller is None or gateway.controller.alive()
     works(plane, product, store, namespace, "after")
+
+
+def test_the_shims_own_token_ends(plane: ControlPlane, product: Product, store: Path, namespace: str) -> None:
+    """Callers learn that it is not about them, at once: kubectl is not told to try again."""
+    write_dump(store, namespace=namespace)
+    plane.kubectl(
+        *("create", "rolebinding", "alice", "--clusterrole=edit", "--user=alice", "--namespace", namespace)
+    )
+    with token_that_ends(plane, product) as end:
+        assert plane.run("get", "--raw", url(namespace, "web")).returncode == 0
+        end()
+        for user in ("admin", "alice"):  # the one is a master, the other is reviewed
+            ended = wait_for("it has ended", partial(of_credentials, plane, namespace, user), 60)
+            assert "(ServiceUnavailable)" in ended
+        log = product.gateway.shim.log.read_text()
+        assert "write a new one into the kubeconfig" in log
+    works(plane, product, store, namespace, "after")
+
+
+def of_credentials(plane: ControlPlane, namespace: str, user: str) -> str | None:
+    """Return what kubectl says of a download once it is about the shim's credentials."""
+    said = plane.run("get", "--raw", url(namespace, "web"), user=user).stderr.decode()
+    return said if "does not accept the shim's own credentials" in said else None
+
+
+@contextlib.contextmanager
+def token_that_ends(plane: ControlPlane, product: Product) -> Iterator[Callable[[], object]]:
+    """Have the shim use a token that is a Secret's; yield what deletes that."""
+    path = product.gateway.directory / f"{names.SERVICE}.kubeconfig"
+    own, system = path.read_bytes(), ("--namespace", names.SYSTEM_NAMESPACE)
+    plane.kubectl("create", "secret", "generic", "ending", *system)
+    bound = ("--bound-object-kind=Secret", "--bound-object-name=ending")
+    token = plane.kubectl("create", "token", names.SERVICE, *system, *bound).strip()
+    try:
+        kubeconfig.write(path, plane.server, plane.ca.certificate.path, kubeconfig.by_token(token))
+        restarted(product)
+        yield lambda: plane.kubectl("delete", "secret", "ending", *system)
+    finally:
+        plane.kubectl("delete", "secret", "ending", *system, "--ignore-not-found")
+        path.write_bytes(own)
+        restarted(product)
+
+
+def restarted(product: Product) -> None:
+    product.gateway.shim.stop()
+    product.gateway.shim.start()
+    product.gateway.wait_for_shim()
 
 
 def test_etcd_does_not_answer_for_a_while(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,21 +24,16 @@ START = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 
 
 class Slow(Catalog):
-    """A catalog that lists no pods until it may."""
+    """A catalog that reads of no pod until it may."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(str(root))
         self.may = threading.Event()
-        self.listing: list[str] = []
-        self.read: list[str] = []
-
-    def pods(self, namespace: str) -> list[str]:
-        self.listing.append(namespace)
-        assert self.may.wait(60)
-        return super().pods(namespace)
+        self.reading: list[str] = []
 
     def newest(self, namespace: str, poduid: str) -> Dump | None:
-        self.read.append(poduid)
+        self.reading.append(poduid)
+        assert self.may.wait(60)
         return super().newest(namespace, poduid)
 
 
@@ -75,7 +71,7 @@ def test_every_pod_is_looked_at_over_all_steps(tmp_path: Path, catalog: Slow) ->
     uids = [f"u{i:03}" for i in range(searches.STEP * 2 + 1)]
     written = [write_dump(tmp_path, poduid=uid, pod=uid, core=None).name for uid in uids]
     assert named(catalog, uids[-1]) == [written[-1]]
-    assert catalog.read == uids
+    assert catalog.reading == uids
 
 
 def test_a_pod_whose_last_record_cannot_be_read_is_known_by_another(tmp_path: Path, catalog: Slow) -> None:
@@ -94,30 +90,49 @@ def test_one_record_of_a_pod_is_read(tmp_path: Path, catalog: Slow, caplog: pyte
     assert not caplog.messages
 
 
-def test_one_namespace_takes_few_turns_and_all_leave_the_store_to_others(catalog: Slow) -> None:
+def populate(root: Path, namespace: str) -> None:
+    """Write a dump, and so many pods without any that searching them takes more than one step."""
+    write_dump(root, namespace=namespace, poduid="u")
+    for i in range(searches.STEP):
+        (root / namespace / f"u{i}").mkdir()
+
+
+def test_one_namespace_takes_few_turns_and_all_leave_the_store_to_others(
+    tmp_path: Path, catalog: Slow
+) -> None:
+    for namespace in "abc":
+        populate(tmp_path, namespace)
+    write_dump(tmp_path, namespace="small")
     deadline = Deadline(60, Config.max_reads)
     found = Searches(catalog, deadline)
-    with ThreadPoolExecutor(searches.OVERALL) as callers:
+    with ThreadPoolExecutor(Config.max_reads) as callers:
         begun = [
             callers.submit(found.named, namespace, "web")
-            for namespace in ("a", "b")
+            for namespace in "ab"
             for _ in range(searches.OF_NAMESPACE)
         ]
-        wait_for("all search", lambda: len(catalog.listing) == searches.OVERALL)
+        wait_for("all search", lambda: len(catalog.reading) == searches.OVERALL)
         for namespace, sentence in (("a", 'namespace "a"'), ("c", f"{searches.OVERALL} searches")):
             with pytest.raises(ApiError, match=sentence) as caught:
                 found.named(namespace, "web")
             assert (caught.value.code, caught.value.retry_after) == (429, 1)
         assert deadline.call(int) == 0, "the store is not theirs alone"
+        small = callers.submit(found.named, "small", "web")
+        wait_for("a short one needs no turn", lambda: len(catalog.reading) == searches.OVERALL + 1)
         catalog.may.set()
-        assert [search.result(60) for search in begun] == [[]] * searches.OVERALL
-    assert found.named("a", "web") == []
+        assert [len(search.result(60)) for search in (*begun, small)] == [1] * (searches.OVERALL + 1)
+    assert len(found.named("a", "web")) == 1
 
 
 def test_a_turn_ends_with_an_error(tmp_path: Path) -> None:
-    found = Searches(Catalog(str(tmp_path / "nowhere")), Deadline(60, 1))
+    class Broken(Catalog):
+        def newest(self, namespace: str, poduid: str) -> Dump | None:
+            raise OSError(errno.EIO, "it broke")
+
+    populate(tmp_path, "demo")
+    found = Searches(Broken(str(tmp_path)), Deadline(60, 1))
     for _ in range(searches.OVERALL + 1):
-        with pytest.raises(ApiError, match="cannot be used"):
+        with pytest.raises(ApiError, match="it broke"):
             found.named("demo", "web")
 
 
