@@ -28,6 +28,8 @@ class World:
     objects: dict[str, Object] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     """Codes with which paths are answered."""
+    expired: set[str] = field(default_factory=set)
+    """Paths of lists whose second page comes too late."""
     asked: list[str] = field(default_factory=list)
     """`METHOD path` of each request."""
 
@@ -38,7 +40,10 @@ class World:
         if parts.path in self.errors:
             return self.errors[parts.path], {"kind": "Status", "reason": "", "message": "as it was told"}
         if parts.path in self.lists:
-            return 200, _page(self.lists[parts.path], parse_qs(parts.query))
+            query = parse_qs(parts.query)
+            if parts.path in self.expired and "continue" in query:
+                return 410, {"kind": "Status", "reason": "Expired", "message": "continue is too old"}
+            return 200, _page(self.lists[parts.path], query)
         if parts.path in self.objects:
             return 200, self.objects[parts.path]
         *_, kind, name = parts.path.split("/")

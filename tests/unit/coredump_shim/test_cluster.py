@@ -130,6 +130,20 @@ def test_pages_follow_the_continue_token(tmp_path: Path) -> None:
         assert [len(page) for page in api.pages("/api/v1/pods")] == [2, 1]
 
 
+def test_pages_that_expire_are_an_error_and_no_end(tmp_path: Path) -> None:
+    def answer(asked: str, _body: bytes) -> Answer:
+        if "continue" in asked:
+            return 410, status(410, "Expired", "the continue parameter is too old")
+        return 200, json.dumps({"items": [0], "metadata": {"continue": "more"}}).encode()
+
+    with server(tmp_path, answer) as api:
+        pages = api.pages("/x")
+        assert next(pages) == [0]
+        with pytest.raises(ApiError) as caught:
+            next(pages)
+    assert (caught.value.code, caught.value.reason) == (410, "Expired")
+
+
 def test_the_servers_clock_is_seen(tmp_path: Path) -> None:
     with server(tmp_path, lambda _asked, _body: (200, b"{}")) as api:
         assert api.clock is None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from coredump_guard.record import Module, Record
-from coredump_shim import removal
+from coredump_shim import cluster, removal
 from coredump_shim.cluster import Cluster
 from coredump_shim.controller import action, collect, debugging, marks, stall
 from coredump_shim.controller.action import DELETE, LOW_SPACE, MARK, REMOVE, UNMARK, Action
@@ -150,6 +150,25 @@ def test_a_store_that_is_nobodys_loses_nothing_by_a_namespaces_end(scene: Scene)
     with pytest.raises(Doubt, match="store of another cluster"):
         scene.ended("demo")
     assert scene.lost.exists()
+
+
+@pytest.mark.parametrize("path", [NAMESPACES, PODS, ENDPOINTS])
+def test_a_list_that_expires_in_its_middle_is_no_list(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The rest of it would be gone, and with it everybody's dumps."""
+    monkeypatch.setattr(cluster, "PAGE", 1)
+    scene.world.lists[ENDPOINTS] = [
+        {"metadata": {"name": name, "namespace": "demo", "uid": name}, "spec": {"poduid": HERE}}
+        for name in ("a", "b")
+    ]
+    scene.world.expired = {path}
+    with pytest.raises(ApiError) as caught:
+        scene.collect()
+    assert (caught.value.code, caught.value.reason) == (410, "Expired")
+    assert scene.lost.exists()
+    scene.world.expired = set()
+    assert REMOVE in scene.whats(), "the next pass"
 
 
 def test_what_is_gone_goes(scene: Scene) -> None:
