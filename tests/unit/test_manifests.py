@@ -105,6 +105,12 @@ def test_who_may_view_sees_endpoints_and_gets_no_dump() -> None:
     assert granted("view") == {(names.RESOURCE, verb) for verb in ("get", "list", "watch")}
 
 
+def test_the_controller_changes_only_what_is_named_in_the_system_namespace() -> None:
+    (role,) = (role for role in of_kind("Role") if role["metadata"]["name"] == names.MANAGER)
+    unnamed = [rule for rule in role["rules"] if not rule.get("resourceNames")]
+    assert [(rule["resources"], rule["verbs"]) for rule in unnamed] == [(["leases"], ["create"])]
+
+
 @pytest.mark.parametrize("role", ["edit", "admin"])
 def test_who_may_edit_gets_and_purges_dumps(role: str) -> None:
     dumps = {(f"{names.RESOURCE}/{sub}", verb) for sub in ("dump", "proxy") for verb in ("get", "delete")}
