@@ -189,6 +189,7 @@ def error_of(code: int, body: bytes) -> ApiError:
             reason=str(said.get("reason", "")),
             details=details,
             retry_after=details.get("retryAfterSeconds"),
+            metadata=said.get("metadata"),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return ApiError(code if code >= 400 else 502, f"kube-apiserver answered {code} and no Status")

@@ -57,6 +57,7 @@ class ApiError(Exception):
         details: dict[str, Any] | None = None,
         causes: Sequence[dict[str, str]] = (),
         retry_after: int | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -65,6 +66,8 @@ class ApiError(Exception):
         self.details = dict(details or {})
         self.retry_after = retry_after
         """Seconds after which to try again; without it, kubectl does not."""
+        self.metadata = dict(metadata or {})
+        """A list's (ListMeta): with 410, the token by which it goes on though it is another by then."""
         if causes:
             self.details["causes"] = list(causes)
         if retry_after is not None:
@@ -75,7 +78,7 @@ class ApiError(Exception):
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,

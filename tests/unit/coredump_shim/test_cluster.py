@@ -134,11 +134,11 @@ def test_pages_that_expire_are_an_error_and_no_end(tmp_path: Path) -> None:
     def answer(asked: str, _body: bytes) -> Answer:
         if "continue" in asked:
             return 410, status(410, "Expired", "the continue parameter is too old")
-        return 200, json.dumps({"items": [0], "metadata": {"continue": "more"}}).encode()
+        return 200, json.dumps({"items": [{"n": 1}], "metadata": {"continue": "more"}}).encode()
 
     with server(tmp_path, answer) as api:
         pages = api.pages("/x")
-        assert next(pages) == [0]
+        assert next(pages) == [{"n": 1}]
         with pytest.raises(ApiError) as caught:
             next(pages)
     assert (caught.value.code, caught.value.reason) == (410, "Expired")
