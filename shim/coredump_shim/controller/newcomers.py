@@ -1,4 +1,4 @@
-"""Brings endpoints in step that somebody has just made, or whose annotation somebody took away.
+"""Brings endpoints in step that somebody has just made, or removed, or whose annotation somebody took away.
 
 Not here: how they are found (endpointwatch, roster), and how it is done (sync).
 """

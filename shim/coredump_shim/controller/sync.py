@@ -111,8 +111,11 @@ class Sync:
         raise AssertionError("unreachable")
 
     def endpoint(self, known: Known) -> None:
-        """Bring one endpoint, and its pod's others, in step."""
-        self.pod(known.namespace, self._asked(known), [known.name])
+        """Bring one endpoint, and its pod's others, in step; ours is made anew if somebody removed it."""
+        poduid = self._asked(known)
+        if not poduid and known.managed and known.observed:
+            poduid = known.observed.poduid
+        self.pod(known.namespace, poduid, [known.name])
 
     def all(self, going_on: Callable[[], bool]) -> int:
         """Bring all endpoints in step, as long as it should go on; return how many pods failed.
@@ -179,7 +182,7 @@ class Sync:
         """Write what an endpoint's pod has, read after the endpoint, so that nothing newer is undone."""
         namespace, poduid = found["metadata"]["namespace"], poduid_of(found)
         signature = walk.pod(self._catalog.root, namespace, poduid).signature
-        dumps = self._catalog.dumps(namespace, poduid)
+        dumps = self._bygones.without(namespace, self._catalog.dumps(namespace, poduid))
         if not dumps and (is_managed(found) or (found.get("status") or {}).get("dumps")):
             self._confirm()
         if not dumps and is_managed(found):

@@ -32,6 +32,35 @@ def test_an_endpoint_without_our_annotation_is_unsettled_after_a_moment() -> Non
     assert roster.unsettled() == []
 
 
+def test_ours_that_is_removed_is_looked_after_and_theirs_is_not() -> None:
+    roster, clock = rosters()
+    ours = Known("demo", "web", managed=True, observed=SEEN)
+    newcomer = Known("demo", "new", managed=False, observed=None)
+    for known in (ours, Known("demo", "mine", managed=False, observed=SEEN)):
+        roster.put(known)
+        roster.remove(known)
+    roster.put(newcomer, came=True)
+    assert roster.unsettled() == []
+    clock.now += PATIENCE
+    assert roster.unsettled() == [newcomer, ours]
+    roster.settle(ours)
+    assert roster.unsettled() == [newcomer]
+
+
+def test_ours_that_is_there_again_needs_nobody() -> None:
+    roster, clock = rosters()
+    ours = Known("demo", "web", managed=True, observed=SEEN)
+    roster.put(ours)
+    roster.remove(ours)
+    clock.now += PATIENCE
+    made = Known("demo", "web", managed=True, observed=None)
+    roster.put(made, came=True)  # by the controller, which annotates it next
+    assert roster.unsettled() == []
+    roster.put(ours)
+    clock.now += PATIENCE
+    assert roster.unsettled() == []
+
+
 def test_our_own_are_annotated_before_anybody_looks() -> None:
     roster, clock = rosters()
     roster.put(NEW, came=True)
