@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.endpoints import is_general
-from coredump_shim.controller.pace import Pace
+from coredump_shim.controller.pace import SOON, Pace
 from coredump_shim.controller.trouble import said
 from coredump_shim.status import ApiError
 
@@ -22,9 +22,10 @@ def attempt(pace: Pace, key: tuple[str, str], what: str, work: Callable[[], None
     try:
         work()
     except (ApiError, OSError, Doubt) as error:
-        failures = pace.failed(key)
         if isinstance(error, ApiError) and is_general(error):
+            pace.failed(key, SOON)
             raise
+        failures = pace.failed(key)
         if failures in (1, 8):
             log.warning("%s %s/%s has to wait: %r", what, *key, said(error))
         return False

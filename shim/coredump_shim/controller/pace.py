@@ -15,6 +15,8 @@ PAUSE = 3.0
 """Seconds between two times that a pod is told of."""
 LONGEST = 300.0
 """Seconds until what failed again and again is tried again."""
+SOON = 8.0
+"""The same where it was not about this pod: kube-apiserver was away, and for how long others see to."""
 MAX_KEYS = 50_000
 
 
@@ -48,10 +50,10 @@ class Pace:
         """It went well: not again before the pause is over."""
         self._put(key, self._pause, 0)
 
-    def failed(self, key: Hashable) -> int:
-        """It failed: again later; return how often in a row."""
+    def failed(self, key: Hashable, longest: float = LONGEST) -> int:
+        """It failed: again later, at most so many seconds; return how often in a row."""
         failures = self._due.get(key, (0.0, 0))[1] + 1
-        self._put(key, back_off(failures), failures)
+        self._put(key, back_off(failures, longest), failures)
         return failures
 
     def _put(self, key: Hashable, pause: float, failures: int) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from coredump_shim.controller.pace import BURST, LONGEST, PAUSE, RATE, Pace, back_off
+from coredump_shim.controller.pace import BURST, LONGEST, PAUSE, RATE, SOON, Pace, back_off
 
 
 class Clock:
@@ -34,6 +34,15 @@ def test_what_fails_has_longer_and_longer_pauses_until_it_succeeds() -> None:
     assert pace.take("web")
     pace.done("web")
     assert pace.failed("web") == 1
+
+
+def test_what_was_not_about_the_pod_is_tried_again_soon() -> None:
+    clock = Clock()
+    pace = Pace(clock=clock)
+    for _ in range(20):
+        assert pace.take("web")
+        pace.failed("web", SOON)
+        clock.now += SOON
 
 
 def test_a_storm_is_spread() -> None:
