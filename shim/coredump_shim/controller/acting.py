@@ -15,9 +15,12 @@ class Acting:
 
     def __init__(self, *, dry_run: bool = False) -> None:
         self.dry_run = dry_run
+        self.asked = False
+        """Whether there was anything to change."""
 
     def may(self, change: str) -> bool:
         """Whether to make a change, which is worded as in `remove endpoint demo/web`: then it is logged."""
+        self.asked = True
         shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in change)
         if self.dry_run:
             print(f"would {shown}", flush=True)

@@ -104,7 +104,6 @@ class Controller:
         self._cluster = Cluster(arguments.kubeconfig)
         self._identity = identity(arguments.identity)
         self._times = Times(arguments.lease_seconds)
-        self._doubt = ""
         self._owned = False
         self._owning = Pace()
         self._acting = Acting(dry_run=arguments.dry_run)
@@ -146,8 +145,9 @@ class Controller:
         if self._acting.dry_run:
             return loop.do_once(self._one_pass)
         lease = self._lease()
-        if not loop.await_lease(lease, Silence(self._root), 2 * self._times.duration):
-            print("coredump-shim: another controller leads, and does the passes", file=sys.stderr)
+        refused = loop.await_lease(lease, Silence(self._root), 2 * self._times.duration)
+        if refused:
+            print(f"coredump-shim: no pass was made: {refused}", file=sys.stderr)
             return 1
         return loop.do_once(self._one_pass, lease)
 
@@ -155,10 +155,12 @@ class Controller:
         try:
             failed = self._announcements(going_on) + self._sync.all(going_on)
             if going_on():
-                self._collect()
+                self._collect(going_on)
         except (ApiError, OSError, Doubt) as error:
             print(f"coredump-shim: {said(error)}", file=sys.stderr)
             return 1
+        if self._acting.dry_run and not (failed or self._acting.asked):
+            print("there is nothing to do")
         return 1 if failed else 0
 
     def _lease(self) -> Lease:
@@ -191,31 +193,24 @@ class Controller:
         if failed:
             log.warning("the endpoints of %d pods could not be kept; the next pass tries again", failed)
         if going_on():
-            self._collect_without_doubt()
+            self._collect(going_on)
 
-    def _collect_without_doubt(self) -> None:
-        """Collect, or say once what keeps from it: endpoints are kept all the same."""
-        doubt = ""
+    def _collect(self, going_on: GoingOn) -> None:
         try:
-            self._collect()
+            actions = collect(
+                self._cluster,
+                self._root,
+                self._rules,
+                dry_run=self._acting.dry_run,
+                follow=self._sync.pod,
+                going_on=going_on,
+            )
         except Doubt as error:
-            doubt = str(error)
-            if doubt != self._doubt:
-                log.warning("nothing is collected: %s", doubt)
-        self._doubt = doubt
-
-    def _collect(self) -> None:
-        actions = collect(
-            self._cluster,
-            self._root,
-            self._rules,
-            dry_run=self._acting.dry_run,
-            follow=self._sync.pod,
-        )
+            raise Doubt(f"nothing is collected: {error}") from None
         self._arrivals.low = {action.usage.namespace: action.usage for action in actions if action.usage}
         if self._acting.dry_run:
             for action in actions:
-                print(f"would {action}", flush=True)
+                self._acting.may(str(action))
 
 
 def _rules(arguments: argparse.Namespace) -> Rules:

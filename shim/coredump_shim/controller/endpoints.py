@@ -70,14 +70,24 @@ class Endpoints:
             },
             "spec": {"poduid": poduid},
         }
-        if not self._acting.may(f"make endpoint {namespace}/{name} for pod {poduid}"):
-            return None
         try:
+            if self._acting.dry_run:
+                self._try(namespace, wanted)
+            if not self._acting.may(f"make endpoint {namespace}/{name} for pod {poduid}"):
+                return None
             return self._cluster.create(path(namespace), wanted)
         except ApiError as error:
             if not (is_gone(error) or is_terminating(error)):
                 raise
             return None
+
+    def _try(self, namespace: str, wanted: Object) -> None:
+        """Have kube-apiserver say whether it would take an endpoint; its predecessor is still there."""
+        try:
+            self._cluster.create(path(namespace), wanted, dryRun="All")
+        except ApiError as error:
+            if error.code != 409:
+                raise
 
     def remove(self, endpoint: Object, why: str) -> None:
         """Remove this very endpoint, unless it changed meanwhile."""

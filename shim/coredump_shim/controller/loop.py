@@ -43,7 +43,10 @@ class Work:
     every: float
     """Seconds from its end to its next begin."""
     do: Callable[[GoingOn], None]
-    """It asks whether to go on. OSError, ApiError or Doubt: it is tried again, later each time."""
+    """It asks whether to go on. OSError, ApiError or Doubt: it is tried again, later each time.
+
+    At most LONGEST seconds later; after Doubt, which somebody has to end, as late as otherwise.
+    """
 
 
 class Silence:
@@ -71,9 +74,11 @@ class Silence:
 class Repeated:
     """Does a work until told to stop; says once that it fails, and once that it does again."""
 
-    def __init__(self, work: Work, stop: threading.Event) -> None:
+    def __init__(self, work: Work, stop: threading.Event, held: Callable[[], bool]) -> None:
+        """held: whether the lease is, without which no work goes on."""
         self._work = work
         self._stop = stop
+        self._held = held
         self._failures = 0
         self._said = ""
 
@@ -85,8 +90,10 @@ class Repeated:
     def once(self) -> float:
         """Do it and return for how long to wait."""
         try:
-            self._work.do(lambda: not self._stop.is_set())
-        except (ApiError, OSError, Doubt) as error:
+            self._work.do(lambda: self._held() and not self._stop.is_set())
+        except Doubt as error:
+            return self._failed(str(error), max(LONGEST, self._work.every))
+        except (ApiError, OSError) as error:
             return self._failed(said(error))
         except Exception as error:  # a bug in one work must not end the others
             if self._said != repr(error):
@@ -98,11 +105,11 @@ class Repeated:
         self._failures, self._said = 0, ""
         return self._work.every
 
-    def _failed(self, words: str) -> float:
+    def _failed(self, words: str, longest: float = LONGEST) -> float:
         if words != self._said:
             log.warning("%s: %s; it is tried again", self._work.name, words)
         self._failures, self._said = self._failures + 1, words
-        return back_off(self._failures, LONGEST)
+        return back_off(self._failures, longest)
 
 
 def lead(lease: Lease, silence: Silence, works: Sequence[Work], lifeline: int) -> None:
@@ -116,7 +123,7 @@ def lead(lease: Lease, silence: Silence, works: Sequence[Work], lifeline: int) -
     log.info("%s leads", lease.identity)
     with _renewed(lease, stop) as threads:
         for work in works:
-            threads.append(_started(work.name, Repeated(work, stop).run))
+            threads.append(_started(work.name, Repeated(work, stop, lambda: lease.held).run))
         while lease.held:
             if silence.seconds > lease.times.silent:
                 log.error("the store does not answer; another controller may lead, whose mount may be better")
@@ -125,22 +132,31 @@ def lead(lease: Lease, silence: Silence, works: Sequence[Work], lifeline: int) -
         _lost(lease)
 
 
-def await_lease(lease: Lease, silence: Silence, seconds: float = float("inf")) -> bool:
-    """Return whether it became ours in time; whose store does not answer lets others go first."""
-    said, until = "", time.monotonic() + seconds
-    while time.monotonic() < until:
-        patience = lease.times.duration if silence.seconds > lease.times.slow else 0
-        try:
-            if lease.attempt(patience):
-                return True
-            words = f"{lease.holder or 'nobody'} leads; waiting"
-        except ApiError as error:
-            words = f"the lease cannot be had: {error}"
-        if words != said:
-            log.info("%s", words)
-        said = words
+def await_lease(lease: Lease, silence: Silence, seconds: float = float("inf")) -> str:
+    """Return "" once it is ours, or after so many seconds why it is not.
+
+    Whose store does not answer lets others go first.
+    """
+    before, until = "", time.monotonic() + seconds
+    bound = f", for {seconds:g} s at most" if seconds < float("inf") else ""
+    while words := _attempted(lease, silence):
+        if words != before:
+            log.info("%s; waiting%s", words, bound)
+        before = words
+        if time.monotonic() + lease.times.retry >= until:
+            break
         time.sleep(lease.times.retry)
-    return False
+    return words
+
+
+def _attempted(lease: Lease, silence: Silence) -> str:
+    """Return why the lease is not ours, "" if it is."""
+    patience = lease.times.duration if silence.seconds > lease.times.slow else 0
+    try:
+        return "" if lease.attempt(patience) else f"{lease.holder or 'nobody'} leads"
+    except ApiError as error:
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        return f"the lease cannot be had: {error}{cause}"
 
 
 def do_once(work: Callable[[GoingOn], int], lease: Lease | None = None) -> int:
@@ -151,7 +167,11 @@ def do_once(work: Callable[[GoingOn], int], lease: Lease | None = None) -> int:
     result, stop = list[int](), threading.Event()
     held = _renewed(lease, stop) if lease else contextlib.nullcontext(list[threading.Thread]())
     with held as threads:
-        thread = _started("pass", lambda: result.append(work(lambda: not stop.is_set())))
+
+        def going_on() -> bool:
+            return not stop.is_set() and (lease is None or lease.held)
+
+        thread = _started("pass", lambda: result.append(work(going_on)))
         threads.append(thread)
         while thread.is_alive():
             if lease and not lease.held:
