@@ -65,6 +65,7 @@ def text(settings: Settings, documents: Iterable[Document]) -> str:
     return template.substitute(
         identity=_identity(settings),
         group=f" group {settings.group}" if settings.group else "",
+        owner=f" user {settings.user}" if settings.user else "",
         admin=rundir.path(settings.run_dir, rundir.ADMIN_SOCKET),
         shim=rundir.path(settings.run_dir, rundir.SHIM_SOCKET),
         offline=rundir.path(settings.run_dir, rundir.OFFLINE_SOCKET),

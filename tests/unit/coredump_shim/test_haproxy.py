@@ -101,6 +101,7 @@ def test_identity_and_limits(command: list[str], run_dir: Path) -> None:
     text = (run_dir / rundir.HAPROXY_CFG).read_text()
     assert "    user nobody\n    group daemon\n" in text
     assert f'{rundir.ADMIN_SOCKET}" mode 660 level admin expose-fd listeners group daemon\n' in text
+    assert f'{rundir.OFFLINE_SOCKET}" mode 600 user nobody\n' in text
     assert "maxconn 7 track" in text
 
 
