@@ -565,6 +565,46 @@ def test_a_broken_pod_holds_up_no_other(scene: Scene, monkeypatch: pytest.Monkey
     assert not second.exists()
 
 
+@pytest.fixture
+def keeps(scene: Scene) -> Iterator[None]:
+    """Have admission refuse that the endpoint `kept` is deleted in the scene's namespace."""
+    name = {"name": "keeps-an-endpoint"}
+    kind = "ValidatingAdmissionPolicy"
+    rule = {
+        "apiGroups": [names.GROUP],
+        "apiVersions": ["*"],
+        "resources": [names.RESOURCE],
+        "operations": ["DELETE"],
+        "resourceNames": ["kept"],
+    }
+    only = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}}}
+    policy = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [rule], **only},
+        "validations": [{"expression": "false", "message": "it is kept"}],
+    }
+    binding = {"policyName": name["name"], "validationActions": ["Deny"]}
+    for of, spec in ((kind, policy), (f"{kind}Binding", binding)):
+        made = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": of, "metadata": name, "spec": spec}
+        scene.plane.kubectl("create", "-f", "-", stdin=json.dumps(made))
+    yield
+    for of in (f"{kind}Binding", kind):
+        scene.plane.kubectl("delete", of, name["name"])
+
+
+def test_an_endpoint_that_admission_keeps_holds_up_no_other(scene: Scene, keeps: None) -> None:
+    _, kept = scene.gone("kept")
+    _, other = scene.gone("other")
+    refused = ("delete", PLURAL, "kept", "-n", scene.namespace, "--dry-run=server")
+    wait_for("it is refused", lambda: b"it is kept" in scene.plane.run(*refused).stderr)
+    assert sorted(scene.whats()) == sorted([REMOVE, DELETE] * 2)
+    assert not kept.exists()
+    assert not other.exists()
+    assert scene.has_endpoint("kept")
+    assert not scene.has_endpoint("other")
+    assert scene.whats() == [DELETE], "it is tried again"
+
+
 def test_only_names_are_read_of_pods_that_are_there(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     place = scene.root / scene.namespace / scene.pod() / "app"
     place.mkdir(parents=True)
