@@ -29,7 +29,9 @@ def made(namespace: Object) -> float:
     try:
         return rfc3339.microseconds(str(namespace["metadata"]["creationTimestamp"])) / 1e6
     except (KeyError, TypeError, ValueError):
-        raise unavailable("kube-apiserver does not say when the namespace was made") from None
+        raise unavailable(
+            "kube-apiserver does not say when the namespace was made", retry_after=None
+        ) from None
 
 
 def _is_before(dump: Dump, when: float) -> bool:

@@ -209,9 +209,9 @@ def _read(response: urllib3.BaseHTTPResponse) -> Object:
     try:
         body = json.loads(response.data)
     except ValueError:
-        raise unavailable("kube-apiserver's answer is not JSON") from None
+        raise unavailable("kube-apiserver's answer is not JSON", retry_after=None) from None
     if not isinstance(body, dict):
-        raise unavailable("kube-apiserver's answer is no object")
+        raise unavailable("kube-apiserver's answer is no object", retry_after=None)
     return body
 
 

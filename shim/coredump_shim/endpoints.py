@@ -127,7 +127,7 @@ class Endpoints:
             self._keeper.put(namespace, name, entry)
         except OSError as error:
             reason = f"{error.strerror}; --state names another directory to keep endpoints in"
-            raise unavailable(f"the endpoint cannot be kept: {reason}") from None
+            raise unavailable(f"the endpoint cannot be kept: {reason}", retry_after=None) from None
 
     def _current(self, seen: Namespace, name: str) -> Object:
         found = self.history.find(seen.name, name)

@@ -52,7 +52,9 @@ class Upstream:
                 thing = rewrite.to_caller(payload.from_json(answer.read()))
             except _LOST as error:
                 log.warning("kube-apiserver's answer to %s %s is lost: %s", method, path, error)
-                raise unavailable("kube-apiserver is lost; look whether it did as it was asked") from None
+                said = "kube-apiserver is lost; look whether it did as it was asked"
+                # kubectl would ask for the same change again by itself.
+                raise unavailable(said, retry_after=5 if method == "GET" else None) from None
             finally:
                 answer.close()
         response = Response(rewrite.encoded(thing) + b"\n", answer.status, mimetype=payload.JSON)
