@@ -399,6 +399,21 @@ def test_a_dry_run_says_that_there_is_nothing_to_do(once: Callable[..., str]) ->
     wait_for("nothing is left to do", is_idle, 60)
 
 
+def test_what_was_doubted_is_looked_at_again_after_seconds(
+    plane: ControlPlane, start: Start, tmp_path: Path
+) -> None:
+    own = tmp_path / "store"
+    (own / layout.INBOX).mkdir(parents=True)
+    (own / layout.CLUSTER).write_text(f"{OLD}\n")
+    dump = write_dump(own, namespace="not-there")
+    controller = start("first", "--store", str(own), "--resync", "3600")
+    wait_for("it doubts", lambda: "nothing is collected: " in controller.log.read_text())
+    assert dump.exists()
+    uid = plane.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+    (own / layout.CLUSTER).write_text(f"{uid}\n")
+    wait_for("it collects", lambda: not dump.exists())
+
+
 def test_hostile_announcements_hold_up_nobody(
     plane: ControlPlane, namespace: str, store: Path, start: Start, tmp_path: Path
 ) -> None:
