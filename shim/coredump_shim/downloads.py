@@ -24,6 +24,7 @@ from coredump_shim.catalog import Catalog, Dump
 from coredump_shim.deadline import Deadline
 from coredump_shim.parts import Part, RangeError
 from coredump_shim.selection import Selection
+from coredump_shim.shares import Shares, share
 from coredump_shim.status import ApiError, bad_request, not_found, shown, success, unavailable
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ _FORBIDDEN = {
     errno.EACCES: "the shim's user may not write to the store; where dumps are to be purged it must",
 }
 _FORBIDDEN[errno.EPERM] = _FORBIDDEN[errno.EACCES]
+
+DOWNLOADS = 128
+"""At one time, of all users: HAProxy's bound as it comes."""
 
 STEP = 64
 """Dumps handled under one deadline: many dumps may take long, but none may stand still."""
@@ -59,6 +63,7 @@ def blueprint(
     Behind kube-apiserver, which bygones ask, whoever is likely to be cut is warned.
     """
     routes = Blueprint("downloads", __name__)
+    shares = Shares(share(DOWNLOADS), "downloads") if bygones else None
 
     def get(namespace: str, name: str) -> Response:
         asked = selection.parse(request.args.items(multi=True))
@@ -66,7 +71,7 @@ def blueprint(
         part = parts.queried(asked, pod.plan)
         if part is None:
             part = parts.ranged(asked, request.range, request.headers.get("If-Range"), pod.plan)
-        response = _answer(part, namespace, name)
+        response = _answer(part, namespace, name, shares)
         if bygones and request.url_rule is not None and request.url_rule.rule == RULES[0]:
             warning = cut.warning(part, request.path, request.args.items(multi=True))
             response.headers.extend([("Warning", warning)] if warning else [])
@@ -156,12 +161,14 @@ def _steps(dumps: Sequence[Dump]) -> Iterator[list[Dump]]:
         yield step
 
 
-def _answer(part: Part, namespace: str, name: str) -> Response:
+def _answer(part: Part, namespace: str, name: str, shares: Shares | None) -> Response:
     length = part.stop - part.start
     if request.method == "HEAD":
         response = Response(status=part.code)
     else:
-        done = partial(_audit, audit.of(namespace, name), caller.name(), part)
+        who = caller.name()
+        end = shares.take(who) if shares else None
+        done = partial(_ended, audit.of(namespace, name), who, part, end)
         archive = ArchiveFile(part.plan, part.start, part.stop, done)
         # Through wsgi.file_wrapper the server sends the file by itself, and no thread waits for the reader.
         body = wrap_file(request.environ, archive)  # type: ignore[arg-type]
@@ -178,7 +185,10 @@ def _answer(part: Part, namespace: str, name: str) -> Response:
     return response
 
 
-def _audit(endpoint: str, who: str, part: Part, sent: int) -> None:
+def _ended(endpoint: str, who: str, part: Part, end: Callable[[], None] | None, sent: int) -> None:
+    """Make room for another download of his, and log this one."""
+    if end is not None:
+        end()
     length = part.stop - part.start
     result = "complete" if sent == length else "aborted"
     log.info(

@@ -14,7 +14,7 @@ import pwd
 import re
 import ssl
 
-from coredump_shim import config, discovery, frontca, haproxycfg, openapi, options, rundir, trust
+from coredump_shim import config, discovery, downloads, frontca, haproxycfg, openapi, options, rundir, trust
 from coredump_shim.cluster import Cluster
 from coredump_shim.config import ConfigError
 from coredump_shim.haproxycfg import Settings
@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 DESCRIPTION = (
     "Write HAProxy's configuration and what it needs; run it before each start and reload of HAProxy."
 )
-
-DOWNLOADS = 128
-"""Downloads at one time."""
 
 _PATH = re.compile(r"/[\w./-]+", re.ASCII)
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
@@ -59,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--downloads",
         type=int,
-        default=DOWNLOADS,
+        default=downloads.DOWNLOADS,
         metavar="N",
         help="downloads at one time (default: %(default)s)",
     )

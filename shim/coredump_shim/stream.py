@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response
 
+from coredump_shim import caller
+from coredump_shim.shares import Shares
 from coredump_shim.status import too_many
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 class Streams:
     """The streams under way, of which there are at most `limit`: each holds a thread of the server."""
 
-    def __init__(self, limit: int, what: str = "watches") -> None:
+    def __init__(self, limit: int, what: str = "watches", *, each: int | None = None) -> None:
+        """`each`: how many of them one caller may have, without it all."""
+        self._shares = Shares(each, what) if each else None
         self._places = threading.BoundedSemaphore(limit)
         self._full = f"{limit} {what} are under way, and more are not served at one time"
 
@@ -30,26 +34,37 @@ class Streams:
 
         Raises ApiError 429 where no place is left, and what begin raises.
         """
-        self._take()
+        done = self._take()
         try:
             lines = begin()
         except BaseException:
-            self._places.release()
+            done()
             raise
-        return _FlushedResponse(_Stream(lines, self._places.release), mimetype="application/json")
+        return _FlushedResponse(_Stream(lines, done), mimetype="application/json")
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """Hold a place meanwhile. Raises ApiError 429 where none is left."""
-        self._take()
+        done = self._take()
         try:
             yield
         finally:
-            self._places.release()
+            done()
 
-    def _take(self) -> None:
+    def _take(self) -> Callable[[], None]:
+        """Take a place and return what gives it back."""
+        give_back = self._shares.take(caller.name()) if self._shares else None
         if not self._places.acquire(blocking=False):
+            if give_back:
+                give_back()
             raise too_many(self._full)
+
+        def done() -> None:
+            self._places.release()
+            if give_back:
+                give_back()
+
+        return done
 
 
 class _Stream:

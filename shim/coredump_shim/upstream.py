@@ -17,6 +17,7 @@ from coredump_shim.cluster import Cluster, error_of
 from coredump_shim.config import RELAYED
 from coredump_shim.forwarding import Query
 from coredump_shim.relaywatch import Janitor, LostError, Watched
+from coredump_shim.shares import share
 from coredump_shim.status import ApiError, unavailable
 from coredump_shim.stream import Streams
 
@@ -40,7 +41,7 @@ class Upstream:
 
     def __init__(self, cluster: Cluster, max_watches: int) -> None:
         self._cluster = cluster
-        self._watches = Streams(max_watches)
+        self._watches = Streams(max_watches, each=share(max_watches))
         self._requests = Streams(RELAYED, "requests to kube-apiserver")
         self._janitor = Janitor()
 

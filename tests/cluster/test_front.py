@@ -17,13 +17,15 @@ import socket
 import ssl
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coredump_shim import discovery, frontca, haproxy, haproxycfg, names, openapi, rundir
+from coredump_shim import discovery, downloads, frontca, haproxycfg, names, openapi, rundir
+from coredump_shim.shares import share
 from testbed.cluster.certificates import Authority, Certificate
 from testbed.cluster.controlplane import PROXY_CLIENT, ControlPlane, delete_namespace
 from testbed.cluster.product import APISERVICE, HOST, PORT, Gateway, Product
@@ -183,7 +185,7 @@ def test_check_06_namespace_with_objects_is_deleted(
 ) -> None:
     """Any namespace's deletion waits for the discovery of every group."""
     for name in ("one", "two"):
-        write_dump(store, namespace=namespace, pod=name)
+        write_dump(store, namespace=namespace, pod=name, poduid=str(uuid.uuid4()))
         plane.kubectl("create", "-f", "-", stdin=endpoint(namespace, name))
     with state(product.gateway):
         delete_namespace(plane, namespace)
@@ -402,14 +404,24 @@ def download(
 def test_downloads_at_their_limit_hold_up_nothing_else(
     plane: ControlPlane, product: Product, gateway: Gateway, proxy: Certificate, dumps: str
 ) -> None:
-    """Every place is taken by a reader who stands still: one more waits, then is told to come back."""
-    user = "X-Remote-User: admin\r\nX-Remote-Group: system:masters"
-    request = f"GET {dumps} HTTP/1.1\r\nHost: {HOST}\r\n{user}\r\n\r\n".encode()
+    """Every place is taken by a reader who stands still: one more waits, then is told to come back.
+
+    No user can take them all.
+    """
+    most = share(downloads.DOWNLOADS)
     with contextlib.ExitStack() as stack:
-        for _ in range(haproxy.DOWNLOADS):
+
+        def begin(user: str) -> bytes:
+            who = f"X-Remote-User: {user}\r\nX-Remote-Group: system:masters"
             connection = stack.enter_context(connect(product, gateway, proxy))
-            connection.sendall(request)
-            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+            connection.sendall(f"GET {dumps} HTTP/1.1\r\nHost: {HOST}\r\n{who}\r\n\r\n".encode())
+            return connection.recv(15)
+
+        for _ in range(most):
+            assert begin("admin") == b"HTTP/1.1 200 OK"
+        assert begin("admin") == b"HTTP/1.1 429 TO"
+        for _ in range(downloads.DOWNLOADS - most):
+            assert begin("somebody-else") == b"HTTP/1.1 200 OK"
         for path in (names.ROOT, f"{names.ROOT}/{names.RESOURCE}"):
             assert plane.kubectl("get", "--raw", path, "--request-timeout=5s")
         code, body = gateway.get(dumps, *ADMIN, client=proxy)
