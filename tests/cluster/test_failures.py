@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -73,7 +75,8 @@ def announce(store: Path, dump: Path) -> None:
 
 def works(plane: ControlPlane, product: Product, store: Path, namespace: str, pod: str) -> None:
     """Check that a new dump is announced, has its endpoint and is downloaded."""
-    dump = write_dump(store, namespace=namespace, pod=pod)
+    # A pod of its own: of two dumps of one pod and one second, either may be the newest, which names it.
+    dump = write_dump(store, namespace=namespace, pod=pod, poduid=str(uuid.uuid4()))
     announce(store, dump)
     product.wait_until_available()
     controller = product.gateway.controller
@@ -122,6 +125,26 @@ def test_kube_apiserver_gone_for_a_while(
     assert [gateway.shim_process(name) for name in ("shim-front", "shim-downloads")] == before
     assert gateway.controller is None or gateway.controller.alive()
     works(plane, product, store, namespace, "after")
+
+
+def test_searches_of_a_full_namespace_keep_the_store_from_nobody(
+    product: Product, store: Path, namespace: str, api: Cluster
+) -> None:
+    """Whoever asks for pods that never crashed has every pod of his namespace looked at."""
+    write_dump(store, namespace=namespace)
+    for number in range(6000):
+        (store / "crowded" / f"pod-{number}" / "app").mkdir(parents=True)
+    try:
+        with ThreadPoolExecutor(32) as callers:
+            asked = [
+                callers.submit(api.request, "GET", url("crowded", "nope"), seconds=BOUND) for _ in range(32)
+            ]
+            while not all(search.done() for search in asked):
+                assert api.request("GET", url(namespace, "web"), seconds=BOUND).status == 200
+        assert {search.result().status for search in asked} == {404, 429}
+        assert all(refusal(search.result()) or search.result().status == 404 for search in asked)
+    finally:
+        shutil.rmtree(store / "crowded")
 
 
 def test_the_shims_own_token_ends(plane: ControlPlane, product: Product, store: Path, namespace: str) -> None:
