@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import re
@@ -61,6 +62,11 @@ class Cluster:
             POD,
         )
 
+    def left(self, namespace: str) -> float:
+        """Return how many seconds there are left to tell of the newest crash."""
+        crashed = datetime.datetime.fromisoformat(record(self.dumps(namespace)[-1]).time)
+        return max(0.0, TOLD - (datetime.datetime.now(datetime.UTC) - crashed).total_seconds())
+
     def events(self, namespace: str, pod: str, count: int = 1) -> list[str]:
         """Return what `kubectl describe pod` tells of crashes, in time."""
         describe = ("describe", "pod", pod, "--namespace", namespace)
@@ -70,7 +76,7 @@ class Cluster:
             found = [line for line in lines if " CoreDumped " in line]
             return found if len(found) >= count else None
 
-        return wait_for(f"{count} Events in kubectl {' '.join(describe)}", look, TOLD)
+        return wait_for(f"{count} Events in kubectl {' '.join(describe)}", look, self.left(namespace))
 
     def endpoint(self, namespace: str, name: str) -> dict[str, Any]:
         """Return an endpoint as soon as it is there with a status."""
