@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 import kubernetes.client
 import kubernetes.config
 import urllib3
-import yaml
 
 from coredump_guard import __version__
+from coredump_shim import kubeconfig as kubeconfigfile
 from coredump_shim.config import ConfigError
 from coredump_shim.endpoint import Object
 from coredump_shim.remembered import Remembered
@@ -35,16 +35,6 @@ CONNECT_SECONDS = 3.0
 SECONDS = 10.0
 """How long one request may take."""
 
-_UNREADABLE = (
-    kubernetes.config.ConfigException,
-    yaml.YAMLError,
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)
-"""What kubernetes.config raises for files that are no kubeconfig."""
-
 Query = Mapping[str, str | int] | list[tuple[str, str]]
 
 
@@ -59,7 +49,12 @@ class Cluster:
         """Read a kubeconfig file, or without one the pod's service account. Raises ConfigError."""
         self._configuration = kubernetes.client.Configuration()
         self._configuration.connection_pool_maxsize = connections
-        _load(kubeconfig, self._configuration)
+        self.kubeconfig, self.user = kubeconfig, ""
+        """The file, None in a pod, and whom it calls its user."""
+        if kubeconfig is None:
+            _in_cluster(self._configuration)
+        else:
+            self.user = kubeconfigfile.load(kubeconfig, self._configuration)
         self._pool = kubernetes.client.ApiClient(self._configuration).rest_client.pool_manager
         self.clock: float | None = None
         """The server's time at its last answer, in seconds since the epoch."""
@@ -68,6 +63,11 @@ class Cluster:
     def server(self) -> str:
         """The server's URL."""
         return str(self._configuration.host)
+
+    @property
+    def token(self) -> str:
+        """The bearer token that it shows; "" if it shows a certificate."""
+        return self._headers().get("Authorization", "").partition(" ")[2]
 
     def get(self, path: str, **query: str | int) -> Object:
         """Return the object or list at a path."""
@@ -215,14 +215,8 @@ def _read(response: urllib3.BaseHTTPResponse) -> Object:
     return body
 
 
-def _load(kubeconfig: str | None, configuration: Any) -> None:
+def _in_cluster(configuration: Any) -> None:
     try:
-        if kubeconfig is None:
-            kubernetes.config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
-                kubeconfig, client_configuration=configuration
-            )
-    except _UNREADABLE as error:
-        what = f"--kubeconfig {kubeconfig}" if kubeconfig else "--in-cluster"
-        raise ConfigError(f"{what}: {error}") from None
+        kubernetes.config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (kubernetes.config.ConfigException, OSError) as error:
+        raise ConfigError(f"--in-cluster: {error}") from None
