@@ -628,6 +628,21 @@ def test_the_first_crash_of_a_pod_that_is_there_makes_the_store_its_clusters(
     assert dumps_of(plane, namespace) == 1
 
 
+def test_what_a_namespace_left_goes_when_it_ends(
+    plane: ControlPlane, namespace: str, store: Path, start: Start
+) -> None:
+    doomed = f"{namespace}-doomed"
+    plane.kubectl("create", "namespace", doomed)
+    kept = write_dump(store, namespace=namespace, poduid=OLD)
+    dump = crash(store, doomed, poduid=OLD)
+    start("first", "--resync", "3600")
+    wait_for("the announcement is done", lambda: is_empty(store))
+    wait_for("the first pass is at its end", lambda: dumps_of(plane, namespace) == 1)
+    delete_namespace(plane, doomed)
+    wait_for("its dumps are gone", lambda: not dump.exists())
+    assert kept.exists()
+
+
 def test_old_crashes_are_no_news(
     plane: ControlPlane, namespace: str, store: Path, once: Callable[..., str]
 ) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 
 from coredump_shim import options, supervisor
 from coredump_shim.bygone import Bygones
@@ -21,6 +22,7 @@ from coredump_shim.controller import gateways, leftover, loop, ownership, rules
 from coredump_shim.controller.acting import Acting
 from coredump_shim.controller.arrivals import Arrivals
 from coredump_shim.controller.collect import collect, own
+from coredump_shim.controller.collect import namespace as collect_namespace
 from coredump_shim.controller.doubt import Doubt
 from coredump_shim.controller.endpoints import Endpoints
 from coredump_shim.controller.endpointwatch import EndpointWatch
@@ -28,6 +30,7 @@ from coredump_shim.controller.events import Events
 from coredump_shim.controller.inbox import Inbox
 from coredump_shim.controller.lease import Lease, Times, identity
 from coredump_shim.controller.loop import GoingOn, Silence, Work
+from coredump_shim.controller.namespacewatch import NamespaceWatch
 from coredump_shim.controller.newcomers import Newcomers
 from coredump_shim.controller.pace import PAUSE, Pace
 from coredump_shim.controller.roster import Roster
@@ -107,6 +110,8 @@ class Controller:
         self._owned = False
         self._owning = Pace()
         self._acting = Acting(dry_run=arguments.dry_run)
+        self._collecting = threading.Lock()
+        self._namespaces = NamespaceWatch(self._cluster)
         roster = Roster()
         self._watch = EndpointWatch(self._cluster, roster)
         endpoints = Endpoints(self._cluster, self._acting)
@@ -134,6 +139,8 @@ class Controller:
             Work("inbox", POLL, self._work_at_inbox),
             Work("watch", POLL, self._watch.follow),
             Work("endpoints", POLL, self._newcomers.round),
+            Work("watch of namespaces", POLL, self._namespaces.follow),
+            Work("namespaces that ended", POLL, self._collect_ended),
             Work("inbox's rest", TIDY, lambda _going_on: leftover.tidy(self._root)),
             Work("pass", self._resync, self._pass),
             Work("gateways", PROBE, lambda _going_on: gateways.mark(self._cluster)),
@@ -195,16 +202,31 @@ class Controller:
         if going_on():
             self._collect(going_on)
 
+    def _collect_ended(self, going_on: GoingOn) -> None:
+        """Remove what namespaces left whose end was heard of; never beside a pass, which does the same."""
+        for name in self._namespaces.ended():
+            if not going_on() or not self._collecting.acquire(blocking=False):
+                return
+            try:
+                follow = self._sync.pod
+                collect_namespace(
+                    self._cluster, self._root, self._rules, name, follow=follow, going_on=going_on
+                )
+            finally:
+                self._collecting.release()
+            self._namespaces.done(name)
+
     def _collect(self, going_on: GoingOn) -> None:
         try:
-            actions = collect(
-                self._cluster,
-                self._root,
-                self._rules,
-                dry_run=self._acting.dry_run,
-                follow=self._sync.pod,
-                going_on=going_on,
-            )
+            with self._collecting:
+                actions = collect(
+                    self._cluster,
+                    self._root,
+                    self._rules,
+                    dry_run=self._acting.dry_run,
+                    follow=self._sync.pod,
+                    going_on=going_on,
+                )
         except Doubt as error:
             raise Doubt(f"nothing is collected: {error}") from None
         self._arrivals.low = {action.usage.namespace: action.usage for action in actions if action.usage}

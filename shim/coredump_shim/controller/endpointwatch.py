@@ -1,96 +1,33 @@
-"""The watch of all endpoints: lists them, then is told of each change, and has the roster say so.
+"""The watch of all endpoints, which has the roster say which there are.
 
-Not here: what is done about it (newcomers). Only metadata is asked for. It sees the controller's own writes
-as well as anybody's. A pass goes by a list of its own: what a watch may miss, it finds.
+Not here: what is done about it (newcomers). It sees the controller's own writes as well as anybody's.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
-import urllib3
-
-from coredump_shim.cluster import JSON, METADATA_ONLY, Cluster, error_of
+from coredump_shim.cluster import Cluster
 from coredump_shim.controller.endpoints import ALL, known
-from coredump_shim.controller.loop import GoingOn
 from coredump_shim.controller.roster import Roster
+from coredump_shim.controller.watching import Watch
 from coredump_shim.endpoint import Object
-from coredump_shim.relaywatch import Janitor, Watched, lines
-from coredump_shim.status import ApiError, unavailable
-
-ACCEPT = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-SECONDS = 60
-"""After which kube-apiserver ends a watch and another goes on from there: a connection may be dead."""
-PATIENCE = 10.0
-"""Seconds more until it must have been ended."""
 
 
-class EndpointWatch:
-    """One watch after the other, each from where the last one ended. For one thread."""
+class EndpointWatch(Watch):
+    """Keeps a roster."""
 
     def __init__(self, cluster: Cluster, roster: Roster) -> None:
-        self._cluster = cluster
+        super().__init__(cluster, ALL)
         self._roster = roster
-        self._janitor = Janitor()
-        self._version = ""
-        """Resource version up to which all is known; without one everything is listed."""
 
-    def follow(self, going_on: GoingOn) -> None:
-        """Watch once, for as long as it should go on. Raises ApiError; the next one lists again."""
-        if not self._version:
-            self._list()
-        try:
-            self._watch(going_on)
-        except ApiError as error:
-            self._version = ""
-            if error.code != 410:  # Gone: kube-apiserver no longer knows what happened since
-                raise
+    def listed(self, items: Iterator[Object]) -> None:
+        """Have the roster know these."""
+        self._roster.replace(map(known, items))
 
-    def _list(self) -> None:
-        # Of one object, for the version; what happens until the pages have come is told again by the watch.
-        version = self._cluster.get(ALL, limit=1)["metadata"]["resourceVersion"]
-        self._roster.replace(known(item) for page in self._cluster.pages(ALL, METADATA_ONLY) for item in page)
-        self._version = version
-
-    def _watch(self, going_on: GoingOn) -> None:
-        query: dict[str, str | int] = {"watch": 1, "allowWatchBookmarks": "true", "timeoutSeconds": SECONDS}
-        answer = self._cluster.request(
-            "GET",
-            ALL,
-            query=query | {"resourceVersion": self._version},
-            headers={"Accept": ACCEPT},
-            seconds=SECONDS + PATIENCE,
-            stream=True,
-        )
-        try:
-            for event in self._events(Watched(answer, lambda: not going_on())):
-                self._take(event)
-        finally:
-            answer.close()
-
-    def _events(self, watched: Watched) -> Iterator[Object]:
-        try:
-            if watched.answer.status != 200:
-                raise error_of(watched.answer.status, watched.answer.read(1 << 20))
-            with self._janitor.looking_after(watched):
-                yield from map(json.loads, lines(watched.answer.stream(1 << 16)))
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            if not watched.ended:
-                raise unavailable(f"kube-apiserver is lost: {error}") from None
-
-    def _take(self, event: Object) -> None:
-        kind, item = event["type"], event["object"]
-        if kind == "ERROR":
-            raise error_of(_code(item), json.dumps(item).encode())
+    def told(self, kind: str, item: Object) -> None:
+        """Have the roster know of a change."""
         if kind == "DELETED":
             self._roster.remove(known(item))
-        elif kind in ("ADDED", "MODIFIED"):
+        else:
             self._roster.put(known(item), came=kind == "ADDED")
-        self._version = item["metadata"]["resourceVersion"]
-
-
-def _code(status: Any) -> int:
-    code = status.get("code")
-    return code if isinstance(code, int) else 500

@@ -14,7 +14,7 @@ import pytest
 
 from coredump_shim import names
 from coredump_shim.cluster import Cluster
-from coredump_shim.controller import endpointwatch
+from coredump_shim.controller import watching
 from coredump_shim.controller.endpointwatch import EndpointWatch
 from coredump_shim.controller.roster import Roster
 from coredump_shim.status import ApiError
@@ -130,7 +130,7 @@ def test_it_goes_on_from_where_the_last_watch_ended(
     assert [query["resourceVersion"] for query in server.asked if "watch" in query] == ["10", "30"]
     assert server.lists() == 1
     assert all("PartialObjectMetadata" in query["accept"] for query in server.asked[1:])
-    assert server.asked[-1]["timeoutSeconds"] == str(endpointwatch.SECONDS)
+    assert server.asked[-1]["timeoutSeconds"] == str(watching.SECONDS)
 
 
 @pytest.mark.parametrize("said", ["in the answer", "as an event"])
@@ -173,8 +173,8 @@ def test_what_fails_is_said_and_listed_again(
 def test_a_dead_connection_is_given_up(
     server: Server, watch: EndpointWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpointwatch, "SECONDS", 0)
-    monkeypatch.setattr(endpointwatch, "PATIENCE", 0.2)
+    monkeypatch.setattr(watching, "SECONDS", 0)
+    monkeypatch.setattr(watching, "PATIENCE", 0.2)
     server.watches = [(200, [], False)]
     with pytest.raises(ApiError) as failed:
         watch.follow(always)
