@@ -64,7 +64,7 @@ def test_cve_2016_9949_nothing_is_evaluated() -> None:
         assert not {"pickle", "marshal", "shelve", "code"} & imports(path)
         assert "yaml" not in imports(path) or path not in NODE
         for name, call in calls(path):
-            if re.match(r"yaml\.\w*load", name):
+            if re.match(r"yaml\.\w*load", name) and name != "yaml.safe_load":
                 assert {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords} == SAFELY
                 assert "class _Loader(yaml.SafeLoader):" in path.read_text()
 
