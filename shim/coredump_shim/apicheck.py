@@ -9,17 +9,19 @@ import socket
 
 from coredump_guard.finding import Finding, fail, ok
 from coredump_guard.words import counted
-from coredump_shim import names
+from coredump_shim import names, rundir
 from coredump_shim.crd import definition
 from coredump_shim.endpoint import Object
-from coredump_shim.installation import PATIENCE, Installation
+from coredump_shim.installation import PATIENCE, Address, Installation
+from coredump_shim.remedy import APPLY
+from coredump_shim.status import ApiError
 
 OLDEST = (1, 29)
 """The first Kubernetes in which the rules of a custom resource's validation (CEL) are stable."""
+APISERVICE = f"{names.VERSION}.{names.GROUP}"
+MEND = "mend what is FAIL above, and this follows within 30 s; else see docs/gateway.md"
 SCHEMA = ("schema", "subresources")
 """What makes a custom resource's version that of a release."""
-APPLY = "apply your overlay of manifests/api again"
-"""What mends whatever of it is missing or was changed."""
 
 
 def server(found: Installation) -> Finding:
@@ -32,15 +34,11 @@ def server(found: Installation) -> Finding:
 
 
 def apiservice(found: Installation) -> Finding:
-    """Check that the APIService leads to our Service, and that kube-apiserver calls it available."""
+    """Check that the APIService leads to our Service, and verifies whom it reaches."""
     wrong = misdirected(found.apiservice)
     if wrong:
         return fail("apiservice", wrong, APPLY)
-    state = condition(found.apiservice, "Available")
-    if state.get("status") != "True":
-        said = f"is not available: {state.get('reason', 'no reason')}: {state.get('message', '')}"
-        return fail("apiservice", said, "mend what is FAIL below; it follows within 30 s")
-    return ok("apiservice", f"{names.VERSION}.{names.GROUP} is available")
+    return ok("apiservice", f"{APISERVICE} leads to service {names.SYSTEM_NAMESPACE}/{names.SERVICE}")
 
 
 def misdirected(apiservice: Object) -> str:
@@ -78,26 +76,59 @@ def service(found: Installation) -> Finding:
         return fail("service", said, f"name the gateways, and that port, in the {kind}")
     ready = sum(backend.ready for backend in named)
     if not ready:
-        return fail("service", f"none of {counted(len(named), 'gateway')} is ready", "see gateways below")
+        return _none_ready(found, [backend.address for backend in named])
     return ok("service", f"port {wanted} leads to {counted(ready, 'ready gateway')} of {len(named)}")
+
+
+def _none_ready(found: Installation, addresses: list[Address]) -> Finding:
+    said = f"none of {counted(len(addresses), 'gateway')} is marked ready"
+    silent, remedy = _silent(found, addresses)
+    if silent:
+        return fail("service", f"{said}: {silent}", remedy)
+    marks = "the controller marks them ready within seconds, where one runs: see lease"
+    return fail("service", f"{said}, though all take connections", marks)
 
 
 def gateways(found: Installation) -> Finding:
     """Check that every gateway's address takes connections."""
     addresses = [found.gateway] if found.gateway else [one.address for one in found.backends]
-    silent = [f"{host}:{port}: {why}" for host, port in addresses if (why := _unreachable(host, port))]
-    if silent or not addresses:
-        said = "; ".join(silent) or "there is none"
-        return fail("gateways", said, "start HAProxy there, or see what is between; is the address right?")
+    if not addresses:
+        return fail("gateways", "there is none", "name the gateways' addresses; see service")
+    silent, remedy = _silent(found, addresses)
+    if silent:
+        return fail("gateways", silent, remedy)
     return ok("gateways", ", ".join(f"{host}:{port}" for host, port in addresses) + " answer")
 
 
-def _unreachable(host: str, port: int) -> str:
+def _silent(found: Installation, addresses: list[Address]) -> tuple[str, str]:
+    """Return which addresses take no connection and why, "" if all do, and the remedy."""
+    errors = {where: error for where in addresses if (error := _unreachable(where))}
+    silent = "; ".join(f"{host}:{port}: {words(error)}" for (host, port), error in errors.items())
+    if any(isinstance(error, ConnectionRefusedError) for error in errors.values()):
+        return silent, start_haproxy(found)
+    return (
+        silent,
+        "is the host up, is that its address, and no firewall between? Addresses are in your overlay",
+    )
+
+
+def start_haproxy(found: Installation) -> str:
+    """Return how HAProxy is started, and how it says why it does not."""
+    file = rundir.path(found.run_dir, rundir.HAPROXY_CFG)
+    return f"start HAProxy there: haproxy -W -f {file}; if it ends at once: haproxy -c -f {file}"
+
+
+def words(error: OSError) -> str:
+    """Return what an error says, without its number."""
+    return error.strerror or str(error)
+
+
+def _unreachable(address: Address) -> OSError | None:
     try:
-        socket.create_connection((host, port), PATIENCE).close()
+        socket.create_connection(address, PATIENCE).close()
     except OSError as error:
-        return error.strerror or str(error)
-    return ""
+        return error
+    return None
 
 
 def crd(found: Installation) -> Finding:
@@ -117,8 +148,18 @@ def crd(found: Installation) -> Finding:
 
 
 def discovery(found: Installation) -> Finding:
-    """Check that kube-apiserver brings the shim's own description of itself."""
-    there = {resource["name"] for resource in found.cluster.get(names.ROOT).get("resources") or []}
+    """Check that kube-apiserver calls the API available and brings the shim's own description of it."""
+    state = condition(found.apiservice, "Available")
+    if state.get("status") != "True":
+        why = f"{state.get('reason', 'no reason')}: {state.get('message', '')}"
+        return fail("discovery", f"{APISERVICE} is not available: {why}", MEND)
+    try:
+        resources = found.cluster.get(names.ROOT).get("resources") or []
+    except ApiError as error:
+        if error.code < 500 or error.__cause__:
+            raise
+        return fail("discovery", f"kube-apiserver gets none from the gateways: {error.message}", MEND)
+    there = {resource["name"] for resource in resources}
     missing = {names.RESOURCE, f"{names.RESOURCE}/dump", f"{names.RESOURCE}/proxy"} - there
     if missing:
         said = f"{names.ROOT} through kube-apiserver does not list {', '.join(sorted(missing))}"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import datetime
 import os
+import shlex
 
 from coredump_guard.finding import Finding, fail, ok, warning
 from coredump_shim import certificates, names, rundir
+from coredump_shim.apicheck import words
 from coredump_shim.installation import HOST, PATIENCE, Address, Installation
 
 SOON = 30 * 86400.0
@@ -37,9 +39,10 @@ def front_proxy(found: Installation) -> Finding:
 def ca_file(found: Installation) -> Finding:
     """Check that HAProxy's copy of that CA is the live one."""
     check, path = "ca file", rundir.path(found.run_dir, rundir.REQUESTHEADER_CA)
-    remedy = "a running coredump-shim serve keeps it so; see its log"
+    remedy = f"{_start(found)}; it keeps this file so, in the --run-dir that it is given"
     if not os.path.isdir(found.run_dir):
-        return warning(check, f"{found.run_dir} is not here", "run this on each gateway, too")
+        said = f"there is no directory {found.run_dir}, which shim and HAProxy of a gateway share"
+        return warning(check, said, "on a gateway name it by --run-dir; elsewhere there is none to look at")
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             same = certificates.are_same(file.read(), found.front.ca)
@@ -74,7 +77,7 @@ def _shown(check: str, address: Address, found: Installation) -> Finding:
     except OSError as error:
         return fail(
             check,
-            f"{where}: {error.strerror or error}",
+            f"{where}: {words(error)}",
             "is that HAProxy, does it speak TLS, are all its connections taken?",
         )
     if server.protocol == certificates.HTTP2:
@@ -86,24 +89,30 @@ def _shown(check: str, address: Address, found: Installation) -> Finding:
 def forged_headers(found: Installation) -> Finding:
     """Check that who has no certificate of kube-apiserver cannot say who he is."""
     check = "forged headers"
-    findings = [_tried(check, address) for address in found.gateways]
+    findings = [_tried(check, address, found) for address in found.gateways]
     return _worst(findings) or fail(check, "there is no gateway to ask", "see service above")
 
 
-def _tried(check: str, address: Address) -> Finding:
+def _tried(check: str, address: Address, found: Installation) -> Finding:
     where = "{}:{}".format(*address)
     try:
         code = certificates.answer(address, HOST, f"{names.ROOT}/{names.RESOURCE}", FORGED, PATIENCE)
     except OSError as error:
-        return fail(check, f"{where}: {error.strerror or error}", "see gateways above")
+        return fail(check, f"{where}: {words(error)}", "see gateways above")
     if code == 401:
         return ok(check, f"{where} answers X-Remote-User without a certificate with 401")
     if code == 503:
-        return fail(
-            check, f"{where} answers 503: no shim behind it", "start coredump-shim serve; see its log"
-        )
+        return fail(check, f"{where} answers 503: no shim behind it", _start(found))
     remedy = "STOP HAProxy there: whoever reaches it may be whom he likes; write its haproxy.cfg anew"
     return fail(check, f"{where} answers X-Remote-User without a certificate with {code}, not 401", remedy)
+
+
+def _start(found: Installation) -> str:
+    """Return how the shim is started, with what check was told."""
+    chosen = found.cluster.kubeconfig
+    cluster = f"--kubeconfig {shlex.quote(chosen.path)}" if chosen else "--in-cluster"
+    where = f"--store {shlex.quote(found.store)} --run-dir {shlex.quote(found.run_dir)}"
+    return f"start it there: coredump-shim serve {cluster} {where}; if it runs, see its log"
 
 
 def _lasting(check: str, what: str, expires: float, now: float, remedy: str) -> Finding:

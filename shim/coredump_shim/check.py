@@ -14,12 +14,13 @@ from coredump_shim import (
     certificatecheck,
     config,
     controllercheck,
-    names,
     options,
+    remedy,
     rightscheck,
     storecheck,
+    tokencheck,
 )
-from coredump_shim.cluster import Cluster, NotAcceptedError
+from coredump_shim.cluster import Cluster
 from coredump_shim.installation import Installation
 from coredump_shim.status import ApiError
 
@@ -33,6 +34,7 @@ Check = Callable[[Installation], Finding]
 GROUPS: tuple[tuple[Check, ...], ...] = (
     (
         apicheck.server,
+        tokencheck.token,
         rightscheck.credentials,
         rightscheck.token_review,
         rightscheck.access_review,
@@ -48,7 +50,13 @@ GROUPS: tuple[tuple[Check, ...], ...] = (
         apicheck.discovery,
         controllercheck.lease,
     ),
-    (storecheck.store, storecheck.store_writable, storecheck.store_owner, storecheck.clocks),
+    (
+        storecheck.store,
+        storecheck.store_complete,
+        storecheck.store_writable,
+        storecheck.store_owner,
+        storecheck.clocks,
+    ),
 )
 """The checks. Where the first of a group gets no answer, the others would only wait for the same."""
 
@@ -82,7 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine(found: Installation) -> list[Finding]:
     """Return what each check found; one that cannot be made has failed."""
-    return [finding for group in GROUPS for finding in _group(group, found)]
+    findings: list[Finding] = []
+    for group in GROUPS:
+        for finding in _group(group, found):
+            findings.append(_after(findings, finding))
+    return findings
 
 
 def fits(findings: list[Finding]) -> bool:
@@ -92,7 +104,10 @@ def fits(findings: list[Finding]) -> bool:
 
 def render(findings: list[Finding]) -> str:
     """Return the findings for a person, with the answer last."""
-    return listed(findings, "everything fits together" if fits(findings) else "it does NOT fit together")
+    first = next((finding.check for finding in findings if finding.state == FAIL), None)
+    return listed(
+        findings, f"it does NOT fit together; begin with {first}" if first else "everything fits together"
+    )
 
 
 def _group(checks: tuple[Check, ...], found: Installation) -> list[Finding]:
@@ -109,28 +124,16 @@ def _made(check: Check, found: Installation) -> tuple[Finding, bool]:
     """Return what a check found, and whether it could be made."""
     try:
         return check(found), True
-    except ApiError as error:
-        # Where nothing answers, whoever asks by the API is told no address and no cause; whoever checks is.
-        cause = f" ({found.cluster.server}: {error.__cause__})" if error.__cause__ else ""
-        return fail(_name(check), error.message + cause, _remedy(error)), False
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return fail(_name(check), f"cannot be checked: {error}", "mend that, and run check again"), False
+    except (ApiError, OSError, ValueError, KeyError, TypeError) as error:
+        return fail(_name(check), *remedy.told(error, found.cluster)), False
 
 
-RENEW = (
-    "a token may have ended: write a new one into the kubeconfig (kubectl create token ACCOUNT"
-    f" -n {names.SYSTEM_NAMESPACE} --duration 8760h), and start again what uses it"
-)
-
-
-def _remedy(error: ApiError) -> str:
-    if isinstance(error, NotAcceptedError):
-        return RENEW
-    if error.code == 403:
-        return f"are these the shim's own credentials? {apicheck.APPLY}"
-    if error.code == 404:
-        return apicheck.APPLY
-    return "is kube-apiserver up, and is this its address? see its log"
+def _after(before: list[Finding], finding: Finding) -> Finding:
+    """Return a finding; where one before it has failed of the same cause, with that one to mend."""
+    for one in before:
+        if (one.state, one.found) == (FAIL, finding.found) and one.remedy:
+            return fail(finding.check, finding.found, f"mend {one.check} first")
+    return finding
 
 
 def _skipped(checks: tuple[Check, ...], first: Finding) -> Finding:

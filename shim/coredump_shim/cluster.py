@@ -17,9 +17,9 @@ import kubernetes.config
 import urllib3
 
 from coredump_guard import __version__
-from coredump_shim import kubeconfig as kubeconfigfile
 from coredump_shim.config import ConfigError
 from coredump_shim.endpoint import Object
+from coredump_shim.kubeconfig import Chosen, load
 from coredump_shim.remembered import Remembered
 from coredump_shim.status import ApiError, unavailable
 
@@ -49,12 +49,12 @@ class Cluster:
         """Read a kubeconfig file, or without one the pod's service account. Raises ConfigError."""
         self._configuration = kubernetes.client.Configuration()
         self._configuration.connection_pool_maxsize = connections
-        self.kubeconfig, self.user = kubeconfig, ""
-        """The file, None in a pod, and whom it calls its user."""
+        self.kubeconfig: Chosen | None = None
+        """What of a kubeconfig is used; None in a pod."""
         if kubeconfig is None:
             _in_cluster(self._configuration)
         else:
-            self.user = kubeconfigfile.load(kubeconfig, self._configuration)
+            self.kubeconfig = load(kubeconfig, self._configuration)
         self._pool = kubernetes.client.ApiClient(self._configuration).rest_client.pool_manager
         self.clock: float | None = None
         """The server's time at its last answer, in seconds since the epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from coredump_guard.finding import Finding, fail, ok
@@ -12,7 +13,6 @@ from coredump_shim.endpoint import Object
 from coredump_shim.installation import Installation
 from coredump_shim.status import ApiError
 
-START = "start coredump-shim controller; see its log"
 AGAIN = 5.0
 """Seconds within which a controller that leads renews its lease."""
 
@@ -24,7 +24,7 @@ def lease(found: Installation) -> Finding:
     except ApiError as error:
         if not is_gone(error):
             raise
-        return fail("lease", "no controller has ever led: there is no lease", START)
+        return fail("lease", "no controller has ever led: there is no lease", _start(found))
     wrong = stale(there["spec"], found.now)
     if wrong and there["spec"].get("holderIdentity"):
         # Its time is by the controller's clock, which may be off; whether it changes says more.
@@ -32,7 +32,17 @@ def lease(found: Installation) -> Finding:
         again = found.cluster.get(LEASE)
         if again["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
             there, wrong = again, ""
-    return fail("lease", wrong, START) if wrong else ok("lease", f"{there['spec']['holderIdentity']} leads")
+    return (
+        fail("lease", wrong, _start(found))
+        if wrong
+        else ok("lease", f"{there['spec']['holderIdentity']} leads")
+    )
+
+
+def _start(found: Installation) -> str:
+    store = shlex.quote(found.store)
+    command = f"coredump-shim controller --kubeconfig CONTROLLERS.kubeconfig --store {store}"
+    return f"start it on a gateway: {command}; if one runs, its log says why it does not lead"
 
 
 def stale(spec: Object, now: float) -> str:

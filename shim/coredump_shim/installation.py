@@ -14,6 +14,7 @@ from coredump_shim import backends, names, storelook, trust
 from coredump_shim.backends import Backend
 from coredump_shim.cluster import Cluster
 from coredump_shim.endpoint import Object
+from coredump_shim.remedy import StoreError
 from coredump_shim.storelook import Look
 from coredump_shim.trust import Front
 
@@ -21,6 +22,9 @@ HOST = f"{names.SERVICE}.{names.SYSTEM_NAMESPACE}.svc"
 """The name that kube-apiserver expects in a gateway's certificate."""
 PATIENCE = 5.0
 """Seconds that a gateway, or the store, may take: kube-apiserver gives discovery no more."""
+
+LISTED = 500
+"""How many endpoints are looked at, to see whether the store has what they count."""
 
 READS_SLICES = (1, 34)
 """The first version whose aggregator reads EndpointSlices; those before read Endpoints."""
@@ -88,8 +92,27 @@ class Installation:
 
     @cached_property
     def look(self) -> Look:
-        """Return what a look at the store shows. Raises OSError."""
-        return storelook.look(self.store, PATIENCE)
+        """Return what a look at the store shows. Raises StoreError."""
+        try:
+            return storelook.look(self.store, PATIENCE)
+        except OSError as error:
+            raise StoreError(self.store, error) from error
+
+    @cached_property
+    def counted(self) -> list[Object]:
+        """Return endpoints that count dumps, of those that are listed first."""
+        path = f"/apis/{names.GROUP}/{names.STORED}/{names.RESOURCE}"
+        listed = self.cluster.get(path, limit=LISTED).get("items") or []
+        return [one for one in listed if (one.get("status") or {}).get("dumps")]
+
+    @cached_property
+    def lacking(self) -> int:
+        """Return of how many of those the store lacks the pod. Raises StoreError."""
+        pods = [(one["metadata"]["namespace"], str(one["spec"].get("poduid"))) for one in self.counted]
+        try:
+            return storelook.lacking(self.store, pods, PATIENCE)
+        except OSError as error:
+            raise StoreError(self.store, error) from error
 
     @property
     def now(self) -> float:

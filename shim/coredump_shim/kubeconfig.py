@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from dataclasses import dataclass
 from typing import Any
 
 import kubernetes.client
@@ -26,13 +27,22 @@ GIVE = (
 )
 
 
-def load(path: str, configuration: kubernetes.client.Configuration) -> str:
-    """Have a client's configuration do as a kubeconfig says; return whom it calls its user.
+@dataclass(frozen=True)
+class Chosen:
+    """What of a kubeconfig is used: its current context's cluster and user, by their names."""
+
+    path: str
+    cluster: str
+    user: str
+
+
+def load(path: str, configuration: kubernetes.client.Configuration) -> Chosen:
+    """Have a client's configuration do as a kubeconfig says.
 
     Raises ConfigError, which names the file and what in it is wrong.
     """
     try:
-        user = _user(_parsed(path))
+        chosen = _chosen(path, _parsed(path))
         kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
             path, client_configuration=configuration, persist_config=False
         )
@@ -40,7 +50,7 @@ def load(path: str, configuration: kubernetes.client.Configuration) -> str:
         _try_files(configuration)
     except _UNUSABLE as error:
         raise ConfigError(f"--kubeconfig {path}: {_words(error)}") from None
-    return user
+    return chosen
 
 
 def _words(error: Exception) -> str:
@@ -64,8 +74,8 @@ def _parsed(path: str) -> Object:
     return found
 
 
-def _user(config: Object) -> str:
-    """Return the name of the user of the current context, whom we can be. Raises ValueError."""
+def _chosen(path: str, config: Object) -> Chosen:
+    """Return what the current context chooses, which we can use. Raises ValueError."""
     current = config.get("current-context")
     if not current:
         raise ValueError("has no current-context; kubectl config use-context sets it")
@@ -76,7 +86,7 @@ def _user(config: Object) -> str:
         raise ValueError(f"server {server!r} of the cluster must be a URL, https://ADDRESS:6443 say")
     name = context.get("user")
     _usable(f"user {name!r}", _named(config, "user", name, f"context {current!r}"))
-    return str(name)
+    return Chosen(path, str(context["cluster"]), str(name))
 
 
 def _named(config: Object, kind: str, name: object, by: str) -> Object:

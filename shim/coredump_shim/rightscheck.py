@@ -10,13 +10,15 @@ import secrets
 from coredump_guard.finding import Finding, fail, ok
 from coredump_guard.words import counted
 from coredump_shim import names
-from coredump_shim.apicheck import APPLY
 from coredump_shim.endpoint import Object
 from coredump_shim.installation import Installation
+from coredump_shim.remedy import APPLY
 from coredump_shim.rights import NEEDED, Right, of_rules
 
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"
 AUTHENTICATION = "/apis/authentication.k8s.io/v1"
+SHIM = f"system:serviceaccount:{names.SYSTEM_NAMESPACE}:{names.SERVICE}"
+"""Whom manifests/api makes the shim."""
 READING = {"get", "list", "watch"}
 
 
@@ -27,8 +29,14 @@ def credentials(found: Installation) -> Finding:
     if missing:
         said = f"{me} may not {'; '.join(map(str, missing[:5]))}"
         rest = f"; and {len(missing) - 5} more" if len(missing) > 5 else ""
-        return fail("credentials", said + rest, f"are these the shim's? bind its roles to them: {APPLY}")
+        return fail("credentials", said + rest, _remedy(me))
     return ok("credentials", f"{me} has {counted(len(NEEDED), 'right')} that the shim needs")
+
+
+def _remedy(me: str) -> str:
+    if me == SHIM:
+        return APPLY
+    return f"name the shim's own kubeconfig, {SHIM}'s; if {me} is to be the shim, bind its roles to it"
 
 
 def _may(found: Installation, right: Right) -> bool:

@@ -5,43 +5,52 @@ Not here: looking at it (storelook).
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 
 from coredump_guard.finding import Finding, fail, ok, warning
-from coredump_shim import names
+from coredump_guard.words import counted
+from coredump_shim import remedy
 from coredump_shim.controller.clocks import TOLERANCE
 from coredump_shim.installation import Installation
-from coredump_shim.status import ApiError
 
+OWNER = "the first dump of a pod that is there has the controller write it; its log says if it may not"
 CLOCK = "set the clock that is off: timedatectl, chronyc tracking"
 
 
 def store(found: Installation) -> Finding:
-    """Check that the store answers, and is not the mount point of one that is not mounted."""
-    seen = found.look
-    if not seen.used and not seen.mounted:
-        said = f"{found.store} is no mount, and no node has ever delivered anything to it"
-        return fail("store", said, "mount it")
+    """Check that the store answers, is not the mount point of one that is not mounted, and can be read."""
+    seen, where = found.look, shlex.quote(found.store)
     if seen.unreadable:
-        said = f"{found.store}/{seen.dump} cannot be read: {seen.unreadable}"
-        return fail("store", said, "[store] group of the nodes must be one of this user's groups")
-    if not seen.dump and (counted := _counted(found)):
-        said = f"endpoints such as {counted} count dumps, and {found.store} has none at all"
-        return fail("store", said, "is it the nodes' store, and is it mounted? See findmnt on both")
+        path = os.path.join(found.store, seen.dump)
+        said = f"{path} cannot be read by {remedy.user()}: {seen.unreadable}"
+        group = "the nodes' [store] group must be one of this user's groups"
+        return fail("store", said, f"{group}: id; ls -ld {shlex.quote(path)}")
+    if not seen.used:
+        said = f"no node has ever delivered anything to {found.store}"
+        mount = f"it must be what the nodes have there: compare findmnt -T {where} here and on a node"
+        if seen.mounted:
+            return warning("store", said, f"{mount}; it is well if nothing has crashed yet")
+        local = "if it is a directory of this host that nodes do deliver to, the first crash ends this"
+        return fail("store", f"{said}, and it is no mount", f"mount it; {mount}; {local}")
     read = f"{seen.dump} can be read" if seen.dump else "there is no dump yet"
     return ok("store", f"{found.store} answers; {read}")
 
 
-def _counted(found: Installation) -> str:
-    """Return an endpoint that counts dumps, by namespace and name; "" if none does of those first listed."""
-    try:
-        listed = found.cluster.get(f"/apis/{names.GROUP}/{names.STORED}/{names.RESOURCE}", limit=500)
-    except ApiError:  # other checks say so
-        return ""
-    for endpoint in listed.get("items") or []:
-        if (endpoint.get("status") or {}).get("dumps"):
-            return f"{endpoint['metadata']['namespace']}/{endpoint['metadata']['name']}"
-    return ""
+def store_complete(found: Installation) -> Finding:
+    """Check that the store has what endpoints count: another that is as good by itself is a wrong one."""
+    check, several = "store complete", len(found.counted)
+    if not several:
+        return ok(check, "no endpoint counts any dump")
+    if not found.lacking:
+        return ok(check, f"it has the dumps of {counted(several, 'endpoint')}")
+    of = f"{found.lacking} of {counted(several, 'endpoint')}"
+    said = f"{found.store} has no dumps of {of} that count some"
+    if found.lacking < several:
+        return warning(check, said, "were they removed by hand? The controller's next pass takes note")
+    compare = f"compare findmnt -T {shlex.quote(found.store)} here and on a node"
+    return fail(check, said, f"is it the nodes' store, and is it mounted? {compare}")
 
 
 def store_writable(found: Installation) -> Finding:
@@ -57,7 +66,7 @@ def store_owner(found: Installation) -> Finding:
     uid = found.cluster.get("/api/v1/namespaces/kube-system")["metadata"]["uid"]
     if not found.look.cluster:
         said = "the store does not say whose it is"
-        return warning("store owner", said, "a controller that leads says so; else its log says why not")
+        return warning("store owner", said, OWNER)
     if found.look.cluster != uid:
         said = f"the store is that of cluster {found.look.cluster}, and this one is {uid}"
         return fail("store owner", said, "give each cluster a store of its own; is --kubeconfig right?")

@@ -5,6 +5,7 @@ Not here: what ought to be seen (storecheck).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -39,6 +40,30 @@ class Look:
 def look(root: str, seconds: float) -> Look:
     """Look at a store. Raises OSError, TimeoutError if it does not answer in time."""
     return Look(**trial.within(seconds, lambda: asdict(_look(root))))
+
+
+def lacking(root: str, pods: list[tuple[str, str]], seconds: float) -> int:
+    """Return of how many pods, by namespace and UID, a store has no directory. Raises as `look` does."""
+    return int(trial.within(seconds, lambda: _lacking(root, pods)))
+
+
+def _lacking(root: str, pods: list[tuple[str, str]]) -> int:
+    with beneath.directory(root) as fd:
+        return sum(not _has(fd, *pod) for pod in pods)
+
+
+def _has(fd: int, namespace: str, poduid: str) -> bool:
+    if not (store.is_namespace(namespace) and store.is_poduid(poduid)):
+        return False
+    try:
+        with beneath.directory(fd, namespace, poduid):
+            return True
+    except OSError as error:
+        if error.errno in beneath.GONE:
+            return False
+        if error.errno == errno.EACCES:  # it is there, and another finding says that it cannot be read
+            return True
+        raise
 
 
 def _look(root: str) -> Look:

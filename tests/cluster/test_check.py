@@ -23,6 +23,7 @@ from testbed.cluster import kubeconfig, network
 from testbed.cluster.certificates import Authority, Certificate
 from testbed.cluster.controlplane import ControlPlane
 from testbed.cluster.product import APISERVICE, HOST, PORT, Product
+from testbed.cluster.program import built
 from testbed.hung import hung
 from testbed.waiting import wait_for
 from tests.support.dumps import announce, write_dump
@@ -302,21 +303,49 @@ def test_a_schema_of_another_release(check: Checked, product: Product) -> None:
 
 
 def test_a_store_that_is_not_there(check: Checked, tmp_path: Path) -> None:
-    assert "No such file or directory" in check(store=tmp_path / "none")["store"]
+    said = check(store=tmp_path / "none")["store"]
+    assert (
+        f"{tmp_path}/none: No such file or directory; remedy: is the store mounted there? findmnt -T" in said
+    )
     (tmp_path / "bare").mkdir()
-    assert "is no mount, and no node has ever delivered" in check(store=tmp_path / "bare")["store"]
+    said = check(store=tmp_path / "bare")["store"]
+    assert f"FAIL  store: no node has ever delivered anything to {tmp_path}/bare, and it is no mount" in said
+
+
+def test_a_store_that_is_a_file(check: Checked, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lines = check(store=tmp_path / "file")
+    assert f"{tmp_path}/file: Not a directory; remedy: is the store mounted there?" in lines["store"]
+
+
+def test_a_mount_that_nobody_delivers_to(check: Checked, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path / "other")]
+    subprocess.run(mount, check=True, timeout=30)
+    try:
+        said = check(code=0, store=tmp_path / "other")["store"]
+    finally:
+        subprocess.run(["umount", str(tmp_path / "other")], check=True, timeout=30)
+    assert said.startswith(
+        f" warning  store: no node has ever delivered anything to {tmp_path}/other; remedy:"
+    )
 
 
 def test_a_store_that_lacks_what_endpoints_count(
     check: Checked, product: Product, store: Path, namespace: str, tmp_path: Path
 ) -> None:
-    """An empty one, of which nobody can tell by itself that it is the wrong one."""
-    empty = tmp_path / "empty"
+    """An empty one, or one with others' dumps: neither shows by itself that it is the wrong one."""
+    empty, others = tmp_path / "empty", tmp_path / "others"
     (empty / layout.INBOX).mkdir(parents=True)
+    write_dump(others)
     announce(store, write_dump(store, namespace=namespace))
     counted = ("get", "cde", "web", "-n", namespace, "-o", "jsonpath={.status.dumps}")
     wait_for("the endpoint counts it", lambda: product.plane.run(*counted).stdout == b"1")
-    assert "count dumps, and" in check(store=empty)["store"]
+    for wrong in (empty, others):
+        said = check(store=wrong)["store complete"]
+        assert f"FAIL  store complete: {wrong} has no dumps of" in said
+        assert "is it the nodes' store, and is it mounted?" in said
+    assert not check(code=0, store=store)["store complete"].startswith("    FAIL")
 
 
 def test_a_store_that_does_not_answer(check: Checked, tmp_path: Path) -> None:
@@ -324,8 +353,9 @@ def test_a_store_that_does_not_answer(check: Checked, tmp_path: Path) -> None:
     silent.mkdir()
     with hung(silent):
         lines = check(store=silent)
-    assert "it does not answer" in lines["store"]
-    assert "not looked at; remedy: mend store first" in lines["store writable, store owner, clocks"]
+    assert "it does not answer; remedy: is its file server up?" in lines["store"]
+    rest = "store complete, store writable, store owner, clocks"
+    assert "not looked at; remedy: mend store first" in lines[rest]
     assert lines["apiservice"].startswith("      ok")
 
 
@@ -342,8 +372,25 @@ def test_the_shim_is_dead(check: Checked, product: Product) -> None:
         wait_for("HAProxy has noticed", lambda: not product.gateway.answers("/readyz"))
         lines = check()
     product.gateway.wait_for_shim()
-    assert "answers 503: no shim behind it; remedy: start coredump-shim serve" in lines["forged headers"]
+    said = "answers 503: no shim behind it; remedy: start it there: coredump-shim serve --kubeconfig"
+    assert said in lines["forged headers"]
     assert lines["discovery"].startswith("      ok")  # HAProxy's own
+
+
+def test_haproxy_is_dead(check: Checked, product: Product) -> None:
+    """What is to be done stands in the first line that is not well, and once."""
+    gateway = product.gateway
+    try:
+        with gateway.haproxy.killed():
+            lines = check()
+    finally:
+        gateway.wait_for_shim()
+        product.wait_until_available()
+    first = next(line for line in lines.values() if line.startswith("    FAIL"))
+    assert first == lines["gateways"]
+    assert f"Connection refused; remedy: start HAProxy there: haproxy -W -f {gateway.run_dir}" in first
+    for check_ in ("serving certificate", "forged headers"):
+        assert lines[check_].endswith("remedy: mend gateways first")
 
 
 def test_a_ca_file_that_is_stale(check: Checked, tmp_path: Path) -> None:
@@ -374,13 +421,54 @@ def test_kube_apiserver_that_does_not_answer(check: Checked, plane: ControlPlane
         tmp_path / "config", f"https://{plane.address}:1", plane.ca.certificate.path, kubeconfig.by_token("x")
     )
     lines = check(kubeconfig=config)
-    assert f"(https://{plane.address}:1: " in lines["server"] and "refused" in lines["server"]
-    assert [line for check, line in lines.items() if check.startswith("credentials, token review,")]
+    said = f"FAIL  server: https://{plane.address}:1 does not answer: Connection refused; remedy: "
+    assert f"{said}is kube-apiserver up there?" in lines["server"]
+    assert [line for check, line in lines.items() if check.startswith("token, credentials, token review,")]
     assert lines["store"].startswith("      ok")
+    assert lines["clocks"].endswith("remedy: mend server first")
+
+
+def test_a_kube_apiserver_of_another_ca(check: Checked, plane: ControlPlane, tmp_path: Path) -> None:
+    other = Authority(tmp_path / "other", "other").certificate.path
+    config = kubeconfig.write(tmp_path / "config", plane.server, other, kubeconfig.by_token("x"))
+    said = check(kubeconfig=config)["server"]
+    assert "is not the kube-apiserver that the kubeconfig means" in said
+    assert f"kubectl config set-cluster test --kubeconfig {config} --embed-certs" in said
+
+
+def test_a_token_that_is_nobodys(check: Checked, plane: ControlPlane, tmp_path: Path) -> None:
+    """Pasting the remedy mends it."""
+    config = kubeconfig.write(
+        tmp_path / "config", plane.server, plane.ca.certificate.path, kubeconfig.by_token("garbage")
+    )
+    said = check(kubeconfig=config)["server"]
+    assert "does not accept our token" in said
+    command = said.partition("remedy: ")[2].removesuffix(", and restart what uses it")
+    path = f"{built('kubectl').parent}:{plane.environment['PATH']}"
+    pasted = ["bash", "-ec", command]
+    subprocess.run(
+        pasted, check=True, capture_output=True, env=plane.environment | {"PATH": path}, timeout=60
+    )
+    lines = check(code=0, kubeconfig=config)
+    assert "ok  token: it is good until 20" in lines["token"]
+
+
+def test_a_token_that_ends_soon_is_a_warning(
+    check: Checked, plane: ControlPlane, product: Product, tmp_path: Path
+) -> None:
+    short = plane.kubectl("create", "token", names.SERVICE, *SYSTEM, "--duration=1h").strip()
+    config = kubeconfig.write(
+        tmp_path / "config", plane.server, plane.ca.certificate.path, kubeconfig.by_token(short)
+    )
+    said = check(code=0, kubeconfig=config)["token"]
+    assert said.startswith(" warning  token: it ends 20")
+    assert f"kubectl create token {names.SERVICE} -n {names.SYSTEM_NAMESPACE} --duration 8760h" in said
 
 
 def test_credentials_of_somebody_else(check: Checked, plane: ControlPlane) -> None:
     lines = check(kubeconfig=plane.kubeconfig("alice"))
     assert lines["credentials"].startswith("    FAIL  credentials: alice may not")
-    assert "are these the shim's own credentials?" in lines["apiservice"]
+    assert "remedy: name the shim's own kubeconfig" in lines["credentials"]
+    assert "remedy: see credentials" in lines["apiservice"]
+    assert lines["token"].endswith("there is none, but a client certificate")
     assert lines["store"].startswith("      ok")

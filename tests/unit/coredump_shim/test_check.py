@@ -33,6 +33,10 @@ def store_lost(_: Installation) -> Finding:
     raise OSError(5, "Input/output error")
 
 
+def store_lost_too(found: Installation) -> Finding:
+    return store_lost(found)
+
+
 def examined(monkeypatch: pytest.MonkeyPatch, *groups: tuple[check.Check, ...]) -> list[Finding]:
     monkeypatch.setattr(check, "GROUPS", groups)
     return check.examine(NOWHERE)
@@ -43,7 +47,7 @@ def test_a_check_that_cannot_be_made_has_failed_and_stops_no_other(monkeypatch: 
     assert [finding.check for finding in findings] == ["well", "not there", "forbidden", "store lost", "well"]
     assert [finding.state for finding in findings] == ["ok", FAIL, FAIL, FAIL, "ok"]
     assert "manifests/api" in findings[1].remedy
-    assert "the shim's own credentials" in findings[2].remedy
+    assert "see credentials" in findings[2].remedy
     assert "Input/output error" in findings[3].found
 
 
@@ -53,14 +57,22 @@ def test_who_does_not_answer_is_not_asked_again(monkeypatch: pytest.MonkeyPatch)
     assert skipped == fail("well, not there", "not looked at", "mend store lost first")
 
 
+def test_one_cause_is_mended_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, first, _, other = examined(monkeypatch, (well, store_lost), (well, store_lost_too))
+    assert (first.check, first.remedy) == ("store lost", "mend that, and run check again")
+    assert other == fail("store lost too", first.found, "mend store lost first")
+
+
 def test_the_answer_is_the_last_line() -> None:
     findings = [ok("a", "fine"), warning("b", "so so", "look")]
     assert check.render(findings).splitlines()[-1] == "everything fits together; 1 of 2 checks want a look"
     findings.append(fail("c", "bad", "mend"))
     assert not check.fits(findings)
+    findings.append(fail("d", "worse", "mend"))
     assert check.render(findings).splitlines()[2:] == [
         "    FAIL  c: bad; remedy: mend",
-        "it does NOT fit together; 2 of 3 checks want a look",
+        "    FAIL  d: worse; remedy: mend",
+        "it does NOT fit together; begin with c; 3 of 4 checks want a look",
     ]
 
 

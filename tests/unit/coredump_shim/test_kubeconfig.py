@@ -12,6 +12,7 @@ import yaml
 
 from coredump_shim.cluster import Cluster
 from coredump_shim.config import ConfigError
+from coredump_shim.kubeconfig import Chosen
 
 GOOD: dict[str, Any] = {
     "apiVersion": "v1",
@@ -44,7 +45,8 @@ def with_user(**user: object) -> dict[str, Any]:
 
 def test_one_that_is_good(tmp_path: Path) -> None:
     cluster = opened(tmp_path, GOOD)
-    assert (cluster.server, cluster.user, cluster.token) == ("https://192.0.2.1:6443", "u", "secret")
+    assert cluster.kubeconfig == Chosen(str(tmp_path / "config"), "c", "u")
+    assert (cluster.server, cluster.token) == ("https://192.0.2.1:6443", "secret")
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "- 1", "3", "kind: Pod"])

@@ -38,6 +38,17 @@ def test_a_store_that_a_node_delivers_to_is_used(tmp_path: Path) -> None:
     assert storelook.look(str(tmp_path), SECONDS).used
 
 
+def test_pods_that_a_store_lacks(tmp_path: Path) -> None:
+    namespace, poduid = write_dump(tmp_path).relative_to(tmp_path).parts[:2]
+    there, gone = (namespace, poduid), (namespace, "22222222-2222-3333-4444-555555555555")
+    odd = [("..", poduid), (namespace, "../" + poduid), (namespace, "None")]
+    (tmp_path / "linked").symlink_to(tmp_path / namespace)
+    assert storelook.lacking(str(tmp_path), [there, there], SECONDS) == 0
+    assert storelook.lacking(str(tmp_path), [there, gone, *odd, ("linked", poduid)], SECONDS) == 5
+    with pytest.raises(OSError, match="No such file or directory"):
+        storelook.lacking(str(tmp_path / "none"), [there], SECONDS)
+
+
 def test_a_crash_without_a_core_is_readable(tmp_path: Path) -> None:
     write_dump(tmp_path, refused="[policy] deny")
     assert storelook.look(str(tmp_path), SECONDS).unreadable == ""
