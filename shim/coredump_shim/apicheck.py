@@ -119,7 +119,9 @@ def start_haproxy(found: Installation) -> str:
 
 
 def words(error: OSError) -> str:
-    """Return what an error says, without its number."""
+    """Return what an error of a connection says, without its number."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {PATIENCE:g} s"
     return error.strerror or str(error)
 
 

@@ -17,6 +17,7 @@ from coredump_shim.installation import HOST, PATIENCE, Address, Installation
 SOON = 30 * 86400.0
 """Seconds before its end from which on a certificate is spoken of."""
 
+TAKEN = "is that HAProxy, and does it speak TLS? Its connections may all be taken: see its log, restart it"
 FORGED = {"X-Remote-User": "system:admin", "X-Remote-Group": "system:masters"}
 FLAGS = "start kube-apiserver with --requestheader-client-ca-file and its fellows (aggregation layer)"
 
@@ -78,7 +79,7 @@ def _shown(check: str, address: Address, found: Installation) -> Finding:
         return fail(
             check,
             f"{where}: {words(error)}",
-            "is that HAProxy, does it speak TLS, are all its connections taken?",
+            TAKEN,
         )
     if server.protocol == certificates.HTTP2:
         return fail(check, f"{where} speaks HTTP/2, which hides that a download was cut", "alpn http/1.1")
@@ -98,7 +99,9 @@ def _tried(check: str, address: Address, found: Installation) -> Finding:
     try:
         code = certificates.answer(address, HOST, f"{names.ROOT}/{names.RESOURCE}", FORGED, PATIENCE)
     except OSError as error:
-        return fail(check, f"{where}: {words(error)}", "see gateways above")
+        return fail(
+            check, f"{where}: {words(error)}", f"the shim may hang: end it, see its log; {_start(found)}"
+        )
     if code == 401:
         return ok(check, f"{where} answers X-Remote-User without a certificate with 401")
     if code == 503:
