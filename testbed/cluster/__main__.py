@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,12 +20,12 @@ from types import FrameType
 import yaml
 
 from testbed import programs
-from testbed.cluster import workloads
+from testbed.cluster import parts, workloads
 from testbed.cluster.controlplane import ControlPlane, control_plane
 from testbed.cluster.guard import guard
 from testbed.cluster.node import Node, node
-from testbed.cluster.product import Gateway, environment, installed
-from testbed.cluster.program import built
+from testbed.cluster.product import ROOT, Gateway, environment, installed
+from testbed.cluster.program import Program, built
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DIRECTORY = Path("build/cluster")
@@ -47,6 +47,12 @@ controller) set -- {controller} "$@" ;;
 *) echo "usage: $0 check | controller --dry-run" >&2; exit 2 ;;
 esac
 exec nsenter --net=/proc/{pid}/ns/net env {environment} "$@"
+"""
+PART = """\
+#!/bin/sh
+# Takes a part of the cluster away, or gives it back: kill | start, and its name.
+test -e /proc/{pid}/ns/net || {{ echo "this cluster has ended; make cluster starts one" >&2; exit 1; }}
+exec nsenter --net=/proc/{pid}/ns/net env PYTHONPATH={root} {python} -m testbed.cluster.parts "$@"
 """
 ENDED = """\
 #!/bin/sh
@@ -70,9 +76,15 @@ web.yaml is a pod that crashes; loop.yaml a Deployment whose pod does so again a
 scheduler, no network plugin and no registry: pods of your own need what these have, nodeName and so on.
 {d}/kubectl is the administrator's; be somebody else by --as alice --as-group devs.
 Logs: {d}/*.log, {d}/node, {d}/product*/gateway-0*. Dumps: {d}/store.
-To see what check says of something broken, kill a part, none of which is started again: {shim} is the
-shim, {haproxy} HAProxy, {manager} the controller, {apiserver} kube-apiserver.
-To end it: Ctrl-C here, or kill {pid}. The logs stay; the next make cluster empties {d}.
+To see what becomes of it, and what check says, when something breaks, take a part away and give it back; the
+parts are {parts}:
+
+    {d}/part kill haproxy
+    {d}/coredump-shim check || true
+    {d}/part start haproxy
+
+To end it: Ctrl-C here, or kill {pid}. Then these commands only say that it has ended. Logs and dumps stay
+until the next make cluster, which empties {d}.
 """
 
 
@@ -89,9 +101,9 @@ def main() -> int:
         signal.signal(number, _interrupt)
     directory = Path(sys.argv[1]) if sys.argv[1:] else DIRECTORY
     try:
-        with _emptied(directory), _cluster(directory):
+        with _emptied(directory), _cluster(directory) as (there, started), parts.listening() as server:
             while True:
-                signal.pause()
+                parts.answer(server, there, started)
     except Interrupted as interrupted:
         print(f"\nEnded by {interrupted}: nothing of it runs any more. Its logs are in {directory}.")
     return 0
@@ -112,7 +124,8 @@ def _emptied(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _cluster(directory: Path) -> Iterator[None]:
+def _cluster(directory: Path) -> Iterator[tuple[dict[str, Program], Callable[[], object]]]:
+    """Run a cluster; yield what of it can be taken away, and what waits until all is of use again."""
     full = directory.resolve()
     with ExitStack() as stack:
         with _step("etcd, kube-apiserver, kube-controller-manager"):
@@ -125,23 +138,30 @@ def _cluster(directory: Path) -> Iterator[None]:
             stack.enter_context(guard(ready.directory / "guard", full / "store"))
         program = programs.program("crash")
         _write_files(full, plane, ready, program)
-        for name in ("kubectl", "coredump-shim"):
+        for name in ("kubectl", "coredump-shim", "part"):
             stack.callback((full / name).write_text, ENDED)
         _write_script(full / "coredump-shim", _shim_script(gateway))
+        _write_script(full / "part", _part_script())
         path = "/apis/coredump.fujitsu.com/v1alpha1/namespaces/default/coredumpendpoints/web/dump"
-        places = {"d": directory, "dump": path, "program": program}
-        print(USAGE.format(**places, **_processes(plane, gateway)), flush=True)
-        yield
+        places = {"d": directory, "dump": path, "program": program, "pid": os.getpid()}
+        there = _parts(plane, gateway)
+        print(USAGE.format(**places, parts=", ".join(there)), flush=True)
+        yield there, lambda: _wait(there, gateway)
 
 
-def _processes(plane: ControlPlane, gateway: Gateway) -> dict[str, int]:
-    parts = {
-        "shim": gateway.shim,
-        "haproxy": gateway.haproxy,
-        "manager": gateway.controller or gateway.shim,
-        "apiserver": plane.apiserver,
-    }
-    return {"pid": os.getpid()} | {name: part.pid for name, part in parts.items()}
+def _parts(plane: ControlPlane, gateway: Gateway) -> dict[str, Program]:
+    parts = {"haproxy": gateway.haproxy, "shim": gateway.shim, "kube-apiserver": plane.apiserver}
+    return parts | ({"controller": gateway.controller} if gateway.controller else {})
+
+
+def _wait(there: dict[str, Program], gateway: Gateway) -> None:
+    """Wait until HAProxy has found the shim, if both are there."""
+    if there["haproxy"].alive() and there["shim"].alive():
+        gateway.wait_for_shim()
+
+
+def _part_script() -> str:
+    return PART.format(pid=os.getpid(), root=shlex.quote(str(ROOT)), python=shlex.quote(sys.executable))
 
 
 def _shim_script(gateway: Gateway) -> str:

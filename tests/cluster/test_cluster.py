@@ -130,11 +130,16 @@ def test_cluster_to_play_with(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "CoreDumped" in done.stdout and "in step_one" in done.stdout
         assert "everything fits together" in done.stdout and "there is nothing to do" in done.stdout
+        assert "begin with gateways" in done.stdout and "haproxy runs again" in done.stdout
+        part = [str(tmp_path / "cluster/part"), "kill", "everything"]
+        wrong = subprocess.run(part, check=False, capture_output=True, text=True, timeout=60)
+        assert wrong.returncode == 1
+        assert wrong.stdout == "error: kill | start haproxy | shim | kube-apiserver | controller\n"
     finally:
         cluster.terminate()
         assert cluster.wait(timeout=60) == 0
     assert "Ended by SIGTERM" in log.read_text()
-    for name in ("kubectl", "coredump-shim"):
+    for name in ("kubectl", "coredump-shim", "part"):
         late = subprocess.run(
             [tmp_path / "cluster" / name, "get"], check=False, capture_output=True, text=True
         )
