@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -67,6 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     rules.add_options(parser)
     parser.add_argument(
         "--identity",
+        type=_name,
         default=socket.gethostname(),
         metavar="NAME",
         help="what it calls itself in the lease, something random is added (default: %(default)s)",
@@ -246,6 +248,15 @@ def _seconds(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} must be whole seconds, from 1 to 86400")
     return int(text)
+
+
+def _name(text: str) -> str:
+    # With what is added it is an Event's reportingInstance, which has at most 128 characters.
+    if not re.fullmatch(r"[!-~]{1,100}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be 1 to 100 characters without blanks, a host's name say"
+        )
+    return text
 
 
 def _ended(number: int, _frame: object) -> None:
