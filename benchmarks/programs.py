@@ -33,7 +33,7 @@ def go_server() -> Path:
     sources = HERE / "baseline" / "server"
     made = _built(sources, sorted(sources.iterdir()))
     if not made.exists():
-        _run("golang-go", "go", "build", "-C", str(sources), "-o", str(made), ".")
+        _run("golang-go", "go", "build", "-o", str(made), ".", directory=sources)
     return made
 
 
@@ -57,8 +57,8 @@ def _built(source: Path, sources: list[Path]) -> Path:
     return directory / source.stem
 
 
-def _run(package: str, name: str, *arguments: str) -> None:
+def _run(package: str, name: str, *arguments: str, directory: Path | None = None) -> None:
     command = [tool(name, package), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, cwd=directory)
     if done.returncode:
         raise RuntimeError(f"{name} {' '.join(arguments)} failed:\n{done.stderr}")
