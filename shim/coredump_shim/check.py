@@ -129,7 +129,12 @@ def _made(check: Check, found: Installation) -> tuple[Finding, bool]:
 
 
 def _after(before: list[Finding], finding: Finding) -> Finding:
-    """Return a finding; where one before it has failed of the same cause, with that one to mend."""
+    """Return a finding; where one before it has failed of the same cause, with that one to mend.
+
+    What refers to another by itself knows better.
+    """
+    if finding.remedy.startswith("see "):
+        return finding
     for one in before:
         if (one.state, one.found) == (FAIL, finding.found) and one.remedy:
             return fail(finding.check, finding.found, f"mend {one.check} first")

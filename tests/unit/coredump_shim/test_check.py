@@ -63,6 +63,12 @@ def test_one_cause_is_mended_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert other == fail("store lost too", first.found, "mend store lost first")
 
 
+def test_who_refers_to_another_knows_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, first, other = examined(monkeypatch, (well, forbidden, forbidden))
+    assert first == other
+    assert other.remedy.startswith("see credentials")
+
+
 def test_the_answer_is_the_last_line() -> None:
     findings = [ok("a", "fine"), warning("b", "so so", "look")]
     assert check.render(findings).splitlines()[-1] == "everything fits together; 1 of 2 checks want a look"
