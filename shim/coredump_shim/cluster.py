@@ -219,4 +219,4 @@ def _in_cluster(configuration: Any) -> None:
     try:
         kubernetes.config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except (kubernetes.config.ConfigException, OSError) as error:
-        raise ConfigError(f"--in-cluster: {error}") from None
+        raise ConfigError(f"--in-cluster: is this a pod with a service account? {error}") from None
