@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from demo import interrupts
 from testbed.ending import end
 from testbed.waiting import wait_for
 
@@ -22,19 +23,26 @@ def service(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     It is in a session of its own, since Ctrl-C is for the demo, which still needs it to put things back;
     should the demo be killed, the kernel ends it (prctl PR_SET_PDEATHSIG).
     """
+    process = None
+    try:
+        with interrupts.held():
+            process = _started(command, log)
+        yield process
+    finally:
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                end(process, STOP)
+
+
+def _started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            end(process, STOP)
 
 
 def wait_for_service(process: subprocess.Popen[bytes], what: str, done: Callable[[], bool]) -> None:

@@ -231,4 +231,4 @@ def test_a_guard_that_is_killed_while_it_drains_loses_nothing_that_is_known(
         assert len(inflated) == found.core.bytes >= 1 << 20
         assert inflated.startswith(b"\x7fELF")
         assert found.process.executable == str(crash_program)
-        assert os.listdir(node.spool / "incoming") == []
+        wait_for("nothing of it is left", lambda: not os.listdir(node.spool / "incoming"))
