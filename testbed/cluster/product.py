@@ -178,7 +178,12 @@ class Gateway:
         for program in (self.controller, self.shim, self.haproxy):
             if program is not None:
                 program.kill()
-        shutil.rmtree(self.run_dir)
+        wait_for(f"{self.run_dir} is removed", self._removed)
+
+    def _removed(self) -> bool:
+        """Remove the run directory, where a process whose parent was killed may be writing still."""
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+        return not self.run_dir.exists()
 
     def configure(self) -> str:
         """Write HAProxy's configuration as the command does, and return what it says."""
