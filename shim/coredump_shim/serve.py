@@ -12,10 +12,19 @@ from functools import partial
 
 from coredump_shim import config, options, serving
 from coredump_shim.app import create_app
+from coredump_shim.config import ConfigError
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION = "Serve the API until ended."
+LISTEN = "127.0.0.1:8080"
+_LISTENS = "in a cluster the shim listens on shim.sock in --run-dir, and HAProxy before it on --listen of its own"
+STANDALONE_ONLY = {
+    "listen": _LISTENS,
+    "insecure_listen_anywhere": _LISTENS,
+    "state": "in a cluster endpoints are kept by kube-apiserver",
+}
+CLUSTER_ONLY = {"run_dir": "a stand-alone shim shares nothing with HAProxy"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_store(parser)
     parser.add_argument(
         "--run-dir",
-        default=config.RUN_DIR,
         metavar="DIR",
-        help="in a cluster: the directory that it shares with HAProxy (default: %(default)s)",
+        help=f"in a cluster: the directory that it shares with HAProxy (default: {config.RUN_DIR})",
     )
     parser.add_argument(
         "--state",
@@ -37,15 +45,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--listen",
-        default="127.0.0.1:8080",
         metavar="ADDRESS:PORT",
-        help="stand-alone: where to listen (default: %(default)s); anything but the loopback needs the next "
+        help=f"stand-alone: where to listen (default: {LISTEN}); anything but the loopback needs the next "
         "option too",
     )
     parser.add_argument(
         "--insecure-listen-anywhere",
         action="store_true",
-        help="let whoever reaches the address read every core: there is no authentication",
+        help="stand-alone: let whoever reaches the address read every core: there is no authentication",
     )
     options.add_log_level(parser, ", downloads; DEBUG: every request")
 
@@ -72,17 +79,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> config.Config:
+    _check_used(arguments, CLUSTER_ONLY if arguments.standalone else STANDALONE_ONLY)
     if not arguments.standalone:
-        return config.joined(arguments.store, arguments.kubeconfig, arguments.run_dir)
+        run_dir = config.RUN_DIR if arguments.run_dir is None else arguments.run_dir
+        return config.joined(arguments.store, arguments.kubeconfig, run_dir)
+    listen = LISTEN if arguments.listen is None else arguments.listen
     settings = config.standalone(
-        arguments.store,
-        arguments.state,
-        arguments.listen,
-        anywhere_allowed=arguments.insecure_listen_anywhere,
+        arguments.store, arguments.state, listen, anywhere_allowed=arguments.insecure_listen_anywhere
     )
     if settings.anywhere:
-        print(config.ANYWHERE_WARNING.format(listen=arguments.listen), file=sys.stderr)
+        print(config.ANYWHERE_WARNING.format(listen=listen), file=sys.stderr)
     return settings
+
+
+def _check_used(arguments: argparse.Namespace, unused: dict[str, str]) -> None:
+    """Raise ConfigError for an option that would be ignored: whoever gives one relies on it."""
+    for name, reason in unused.items():
+        if getattr(arguments, name) not in (None, False):
+            raise ConfigError(f"--{name.replace('_', '-')} is of no use here: {reason}; leave it out")
 
 
 def _url(address: config.Address, bound: tuple[str, int] | str) -> str:

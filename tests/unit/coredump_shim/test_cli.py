@@ -38,3 +38,22 @@ def test_wrong_setting_names_the_remedy(
 ) -> None:
     assert cli.main(["serve", "--standalone", "--state", str(tmp_path), *arguments]) == 2
     assert remedy in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("way", "unused"),
+    [
+        (["--in-cluster"], ["--listen", "127.0.0.1:8080"]),
+        (["--kubeconfig", "/none"], ["--listen", ":9443"]),
+        (["--in-cluster"], ["--insecure-listen-anywhere"]),
+        (["--in-cluster"], ["--state", "/tmp"]),
+        (["--standalone"], ["--run-dir", "/tmp"]),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    way: list[str], unused: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", "--store", "/", *way, *unused]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"coredump-shim: {unused[0]} is of no use here: ")
+    assert "leave it out" in said
