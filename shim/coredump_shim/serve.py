@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = "Serve the API until ended."
 LISTEN = "127.0.0.1:8080"
-_LISTENS = "in a cluster the shim listens on shim.sock in --run-dir, and HAProxy before it on --listen of its own"
+_LISTENS = (
+    "in a cluster the shim listens on shim.sock in --run-dir, and HAProxy before it on --listen of its own"
+)
 STANDALONE_ONLY = {
     "listen": _LISTENS,
     "insecure_listen_anywhere": _LISTENS,
