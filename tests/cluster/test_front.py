@@ -235,6 +235,21 @@ def test_without_a_shim_the_rest_is_a_status_that_says_when_to_come_back(
         assert gateway.get("/healthz") == (200, "ok")
 
 
+def test_what_fails_for_kube_apiserver_is_logged_and_strangers_write_nothing(
+    gateway: Gateway, proxy: Certificate
+) -> None:
+    path = f"{NAMESPACES}/logged-{time.monotonic_ns()}"
+    assert gateway.get(f"{path}/{names.RESOURCE}", *ADMIN, client=proxy)[0] == 200
+    with dead(gateway):
+        assert gateway.get(f"{path}-of-nobody/{names.RESOURCE}")[0] == 503
+        assert gateway.get(f"{path}-of-a-user/{names.RESOURCE}", *ADMIN, client=proxy)[0] == 503
+    log = gateway.haproxy.log
+    (line,) = wait_for(
+        "it is logged", lambda: [each for each in log.read_text().splitlines() if path in each]
+    )
+    assert re.search(r" objects/shim \S+ 503 .*-of-a-user/", line)
+
+
 def test_forged_headers_are_nobodys(
     gateway: Gateway, plane: ControlPlane, proxy: Certificate, tmp_path: Path
 ) -> None:
